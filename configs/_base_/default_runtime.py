@@ -1,0 +1,14 @@
+# What every pre-training run shares: MMPretrain's runtime plus our hooks.
+_base_ = 'mmpretrain::_base_/default_runtime.py'
+custom_imports = dict(imports=['dseq_mm'], allow_failed_imports=False)
+
+default_hooks = dict(
+    clock=dict(type='ClockHook'),  # epoch and progress for the keyed masks
+    target_encoder=dict(type='TargetEncoderHook'),  # EMA per optimizer step
+    non_finite=dict(type='NonFiniteHook'),  # stop before a bad update
+    progress=dict(type='ProgressHook'),
+    checkpoint=dict(
+        type='CheckpointHook', interval=10, max_keep_ckpts=2, save_last=True
+    ),
+)
+randomness = dict(seed=0)

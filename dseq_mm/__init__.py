@@ -1,0 +1,42 @@
+"""DSeq-JEPA and I-JEPA pre-training for MMPretrain.
+
+Importing the package registers all its parts, so that ``custom_imports =
+dict(imports=['dseq_mm'])`` is enough for any mmpretrain, mmdet or mmseg config.
+"""
+
+import sys
+
+from .version import __version__
+
+__all__ = ['__version__', 'register_all']
+
+
+def register_all() -> None:
+    """Register every part of the package with mmpretrain's registries.
+
+    Importing ``dseq_mm`` calls it; a second call does nothing.
+
+    Raises:
+        ImportError: If what is installed will not do, with the commands that mend it.
+    """
+    from .utils.stack import check_stack
+
+    check_stack()
+
+    from . import data, engine, evaluation, models, regions, transfer  # noqa: F401
+    from .utils.configs import register_config_scopes
+
+    register_config_scopes()
+
+
+def _is_doctor() -> bool:
+    """Whether Python was started as ``python -m dseq_mm.doctor``.
+
+    The doctor must come up where the imports fail, and Python imports this file first.
+    """
+    names = {'dseq_mm.doctor', '-mdseq_mm.doctor'}
+    return sys.argv[0] == '-m' and not names.isdisjoint(sys.orig_argv)
+
+
+if not _is_doctor():
+    register_all()

@@ -1,0 +1,19 @@
+"""Hooks, optimizer wrapper and schedules: what happens when."""
+
+from .hooks import ClockHook, NonFiniteHook, TargetEncoderHook
+from .optim_wrapper import (
+    GuardedOptimWrapper,
+    JEPAOptimWrapperConstructor,
+    NonFiniteLossError,
+)
+from .progress_hook import ProgressHook
+
+__all__ = [
+    'ClockHook',
+    'GuardedOptimWrapper',
+    'JEPAOptimWrapperConstructor',
+    'NonFiniteHook',
+    'NonFiniteLossError',
+    'ProgressHook',
+    'TargetEncoderHook',
+]

@@ -1,0 +1,142 @@
+"""Hooks own time: the clock of the masks, the EMA of the target encoder, the guard."""
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmpretrain.registry import HOOKS
+from torch import nn
+
+from ..models.jepa import TrainingClock
+from .optim_wrapper import GuardedOptimWrapper
+
+
+@HOOKS.register_module()
+class ClockHook(Hook):
+    """Tell model and data set what time it is, so that keyed draws can follow.
+
+    Nothing here is state: epoch and iteration are the runner's, so a resumed run sees
+    the same clock as one that never stopped.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_epoch(self, runner) -> None:
+        """Give the data set the epoch, before its workers read the first image.
+
+        Args:
+            runner: The runner.
+        """
+        dataset = runner.train_dataloader.dataset
+        if hasattr(dataset, 'set_epoch'):
+            dataset.set_epoch(runner.epoch)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Give the model epoch, iteration and progress.
+
+        Args:
+            runner: The runner.
+            batch_idx: Unused.
+            data_batch: Unused.
+        """
+        last = max(runner.max_iters - 1, 1)
+        unwrap(runner.model).clock = TrainingClock(
+            runner.epoch, runner.iter, runner.iter / last
+        )
+
+
+@HOOKS.register_module()
+class TargetEncoderHook(Hook):
+    """Update the EMA target encoder once after each *optimizer* step.
+
+    Works for any algorithm with a ``target_encoder`` beside its ``backbone``. Under
+    gradient accumulation, iterations that do not step do not move it.
+    """
+
+    priority = 'HIGH'
+
+    def before_train(self, runner) -> None:
+        """Tell the target encoder how many updates the training has.
+
+        Args:
+            runner: The runner.
+
+        Raises:
+            ValueError: If the model has no target encoder.
+        """
+        model = unwrap(runner.model)
+        if not hasattr(model, 'target_encoder'):
+            raise ValueError(
+                f'TargetEncoderHook: {type(model).__name__} has no target_encoder. '
+                'Remove the hook from custom_hooks.'
+            )
+        accumulated = runner.optim_wrapper._accumulative_counts
+        model.target_encoder.total_steps = -(-runner.max_iters // accumulated)
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """Update, if the optimizer stepped.
+
+        Args:
+            runner: The runner.
+            batch_idx: Unused.
+            data_batch: Unused.
+            outputs: Unused.
+        """
+        if runner.optim_wrapper.should_update():
+            model = unwrap(runner.model)
+            model.target_encoder.update_parameters(model.backbone)
+
+
+@HOOKS.register_module()
+class NonFiniteHook(Hook):
+    """Name the files of each batch to :class:`GuardedOptimWrapper`, and let no
+    checkpoint be written before its last flag was read.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        """Describe the batch.
+
+        Args:
+            runner: The runner.
+            batch_idx: Unused.
+            data_batch: What the data loader gave.
+        """
+        if isinstance(runner.optim_wrapper, GuardedOptimWrapper):
+            runner.optim_wrapper.describe_batch(runner.iter, image_files(data_batch))
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Refuse to save after a bad update.
+
+        Args:
+            runner: The runner.
+            checkpoint: Unused.
+        """
+        if isinstance(runner.optim_wrapper, GuardedOptimWrapper):
+            runner.optim_wrapper.raise_if_nonfinite()
+
+
+def image_files(data_batch) -> list[str]:
+    """Image files of a batch, as far as its samples know them.
+
+    Args:
+        data_batch: A batch with ``data_samples``, or anything.
+
+    Returns:
+        Paths, or an empty list.
+    """
+    samples = data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
+    return [str(sample.get('img_path', 'unknown')) for sample in samples]
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The algorithm inside a distributed wrapper.
+
+    Args:
+        model: The runner's model.
+
+    Returns:
+        The algorithm itself.
+    """
+    return model.module if is_model_wrapper(model) else model

@@ -1,0 +1,162 @@
+"""Optimizer wrapper: explicit autocast dtype, and a guard against bad updates."""
+
+from collections.abc import Sequence
+from contextlib import contextmanager
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.model import BaseAveragedModel
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
+from torch import Tensor, nn
+
+_DTYPES = {None: None, 'float32': None, 'bfloat16': torch.bfloat16}
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss or a gradient is NaN or infinite; no weight was changed."""
+
+
+@OPTIM_WRAPPERS.register_module()
+class GuardedOptimWrapper(OptimWrapper):
+    """Wrapper that never applies a non-finite update.
+
+    Before each optimizer step the loss and the gradient norm are tested on the device.
+    With a fused optimizer on an accelerator the flag makes the optimizer skip the
+    update and is copied to the host without waiting; it is read before the next update,
+    when a later synchronisation has already brought it over. Elsewhere it is read at
+    once. Either way :class:`NonFiniteLossError` names step and files, and the weights
+    are those of the last good step.
+
+    Args:
+        dtype: Autocast dtype: ``'bfloat16'``, or None or ``'float32'`` for none.
+            Works on the CPU too.
+        **kwargs: See :class:`mmengine.optim.OptimWrapper`.
+
+    Raises:
+        ValueError: If ``dtype`` is another; float16 needs mmengine's AmpOptimWrapper.
+    """
+
+    def __init__(self, dtype: str | None = None, **kwargs) -> None:
+        super().__init__(**kwargs)
+        if dtype not in _DTYPES:
+            raise ValueError(
+                f"dtype must be None, 'float32' or 'bfloat16', got {dtype!r}. float16 "
+                "needs loss scaling: use mmengine's AmpOptimWrapper for it."
+            )
+        self.dtype = _DTYPES[dtype]
+        self._bad_loss: Tensor | None = None
+        self._batch: tuple[int, Sequence[str]] = (0, ())
+        self._batches: list[tuple[int, Sequence[str]]] = []
+        self._pending: tuple[Tensor, torch.Event | None, list] | None = None
+
+    @contextmanager
+    def optim_context(self, model: nn.Module):
+        """Context of the forward pass: autocast with the dtype of this wrapper.
+
+        Args:
+            model: The model, for gradient accumulation without synchronisation.
+        """
+        device = self.optimizer.param_groups[0]['params'][0].device.type
+        with super().optim_context(model):
+            with torch.autocast(device, self.dtype, enabled=self.dtype is not None):
+                yield
+
+    def describe_batch(self, iteration: int, files: Sequence[str]) -> None:
+        """Say what the coming batch is, for the error message.
+
+        Args:
+            iteration: Iteration, from 0.
+            files: Image files of this process.
+        """
+        self._batch = (iteration, files)
+
+    def update_params(self, loss: Tensor, step_kwargs=None, zero_kwargs=None) -> None:
+        """Accumulate the gradient of a loss and step when it is time.
+
+        Args:
+            loss: A scalar.
+            step_kwargs: Passed to the optimizer's step.
+            zero_kwargs: Passed to its zero_grad.
+
+        Raises:
+            NonFiniteLossError: If this or the previous update was not finite.
+        """
+        self.raise_if_nonfinite()
+        bad = ~loss.detach().isfinite()
+        self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
+        self._batches.append(self._batch)
+        super().update_params(loss, step_kwargs, zero_kwargs)
+
+    def step(self, **kwargs) -> None:
+        """Step the optimizer unless the loss or a gradient is not finite.
+
+        Args:
+            **kwargs: Passed to the optimizer's step.
+        """
+        gradients = [
+            parameter.grad
+            for group in self.optimizer.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        flag = (self._bad_loss | ~norm.isfinite()).float()
+        all_reduce(flag, op='max')
+        batches, self._bad_loss, self._batches = self._batches, None, []
+        fused = all(group.get('fused') for group in self.optimizer.param_groups)
+        if flag.is_cuda and fused:
+            self.optimizer.found_inf = flag
+            host = torch.empty((), pin_memory=True)
+            host.copy_(flag, non_blocking=True)
+            event = torch.Event(flag.device)
+            event.record()
+            self._pending = (host, event, batches)
+        else:
+            self._pending = (flag, None, batches)
+            self.raise_if_nonfinite()
+        super().step(**kwargs)
+
+    def raise_if_nonfinite(self) -> None:
+        """Read the flag of the last update.
+
+        Raises:
+            NonFiniteLossError: If that update was not finite (and was skipped).
+        """
+        if self._pending is None:
+            return
+        flag, event, batches = self._pending
+        self._pending = None
+        if event is not None:
+            event.synchronize()
+        if flag.item() == 0:
+            return
+        steps = ', '.join(str(iteration) for iteration, _ in batches)
+        files = [name for _, names in batches for name in names]
+        raise NonFiniteLossError(
+            f'the loss or a gradient was not finite at iteration {steps}; the weights '
+            'were left as they were and no checkpoint was written. Images of this '
+            f'process: {", ".join(files) or "unknown"}. Look at them, lower the '
+            'learning rate, or train in float32; then continue from the last '
+            'checkpoint with --resume.'
+        )
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class JEPAOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """The host's constructor, which leaves averaged copies of the model alone.
+
+    The host would warn about each frozen parameter of the target encoder.
+    """
+
+    def add_params(self, params: list, module: nn.Module, *args, **kwargs) -> None:
+        """Add the parameters of a module and its children.
+
+        Args:
+            params: Parameter groups, extended in place.
+            module: The module.
+            *args: See mmengine.
+            **kwargs: See mmengine.
+        """
+        if not isinstance(module, BaseAveragedModel):
+            super().add_params(params, module, *args, **kwargs)

@@ -1,0 +1,236 @@
+"""Features of a frozen backbone over a whole dataset, in dataset order.
+
+Shape legend: ``B`` images of a batch, ``n`` of the dataset, ``m`` of one process,
+``R`` processes, ``K`` class tokens (0 or 1), ``P`` patches, ``D`` channels.
+"""
+
+import contextlib
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+
+import torch
+from mmengine.dataset import DefaultSampler
+from mmengine.dist import all_gather, get_world_size
+from mmengine.registry import DATASETS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+Encoder = Callable[[Tensor], dict[str, Tensor]]
+
+
+@contextlib.contextmanager
+def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; each submodule's own mode comes back.
+
+    Args:
+        *modules: The modules to switch.
+
+    Yields:
+        Nothing.
+    """
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()  # no chaining: some hosts' eval() returns None
+        with torch.no_grad():
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextlib.contextmanager
+def _outputs(backbone: nn.Module, **settings) -> Iterator[None]:
+    """Changes output settings of an mmpretrain backbone for a while."""
+    before = {name: getattr(backbone, name) for name in settings}
+    try:
+        for name, value in settings.items():
+            setattr(backbone, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(backbone, name, value)
+
+
+def pooled_blocks(backbone: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Average-pooled patch tokens of the last block and of the last four.
+
+    The final norm is applied to all four blocks, so that each weighs about the same
+    in a cosine (the residual stream grows with depth; mmpretrain norms the last block
+    only). A network that is no ViT gives its pooled last stages instead.
+
+    Args:
+        backbone: A backbone of mmpretrain, in evaluation mode.
+        images: ``(B, 3, height, width)``, normalized.
+
+    Returns:
+        ``last`` ``(B, D)`` and ``last4`` ``(B, 4 * D)``, the deepest block last; with
+        fewer than four blocks all of them.
+    """
+    # masked-image models mask unless they are told not to
+    masked = 'mask' in inspect.signature(backbone.forward).parameters
+    arguments = dict(mask=None) if masked else {}
+    if not all(hasattr(backbone, name) for name in ('layers', 'out_type')):
+        stages = backbone(images, **arguments)
+        stages = stages if isinstance(stages, tuple | list) else [stages]
+        # (B, D, H, W) -> (B, D)
+        pooled = [stage.float().flatten(2).mean(2) for stage in stages[-4:]]
+        return dict(last=pooled[-1], last4=torch.cat(pooled, dim=1))
+    depth = len(backbone.layers)
+    blocks = list(range(max(0, depth - 4), depth))
+    with _outputs(backbone, out_type='raw', out_indices=blocks):
+        outputs = list(backbone(images, **arguments))  # each (B, K + P, D)
+    if getattr(backbone, 'final_norm', False):
+        outputs[:-1] = [backbone.ln1(tokens) for tokens in outputs[:-1]]
+    first = getattr(backbone, 'num_extra_tokens', 0)
+    pooled = [tokens[:, first:].float().mean(1) for tokens in outputs]  # (B, D)
+    return dict(last=pooled[-1], last4=torch.cat(pooled, dim=1))
+
+
+def raw_pixels(images: Tensor) -> dict[str, Tensor]:
+    """The images themselves as features: what a backbone has to beat.
+
+    Args:
+        images: ``(B, 3, height, width)``, normalized.
+
+    Returns:
+        ``last``: ``(B, 3 * height * width)``.
+    """
+    return dict(last=images.float().flatten(1))
+
+
+def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
+    """Builds a dataloader that gives each sample once, in order.
+
+    Args:
+        config: Dataloader config of the runner; its sampler must not shuffle.
+        fraction: Share of the dataset to keep, in (0, 1]: a random subset, always the
+            same one, by the dataset's indices.
+
+    Returns:
+        The dataloader.
+
+    Raises:
+        ValueError: The fraction is out of range.
+    """
+    if not 0.0 < fraction <= 1.0:
+        raise ValueError(f'bank_fraction is in (0, 1], not {fraction}')
+    config = copy.deepcopy(dict(config))
+    config.setdefault('sampler', dict(type='DefaultSampler', shuffle=False))
+    if fraction < 1.0 and isinstance(config['dataset'], dict):
+        dataset = DATASETS.build(config['dataset'])
+        order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
+        keep = order[: max(1, round(fraction * len(dataset)))].sort().values
+        dataset.get_subset_(keep.tolist())
+        config['dataset'] = dataset
+    return Runner.build_dataloader(config, seed=0)
+
+
+def _single_view(inputs: Tensor | list) -> Tensor:
+    """One batch of images, whatever the collate function made of it."""
+    if isinstance(inputs, Tensor):
+        return inputs
+    # a list of views (B, 3, H, W): the first; a list of images (3, H, W): all
+    return inputs[0] if inputs[0].ndim == 4 else torch.stack(list(inputs))
+
+
+def _labels(data_samples: list | None) -> Tensor | None:
+    if not data_samples or any('gt_label' not in sample for sample in data_samples):
+        return None
+    labels = [sample.gt_label for sample in data_samples]
+    if any(label.numel() != 1 for label in labels):
+        raise ValueError('kNN needs one class per image, and this dataset has several')
+    return torch.stack([label.reshape(()) for label in labels]).cpu()  # (B,)
+
+
+def _check_order(dataloader: DataLoader) -> None:
+    """The gathering below relies on the order in which shards are dealt out."""
+    sampler = dataloader.sampler
+    ordered = isinstance(sampler, DefaultSampler) and not sampler.shuffle
+    if not ordered or dataloader.drop_last or not sampler.round_up:
+        raise ValueError(
+            'features are gathered in dataset order: give the dataloader '
+            "sampler=dict(type='DefaultSampler', shuffle=False) and no drop_last"
+        )
+
+
+def _gather(shard: Tensor, size: int) -> Tensor:
+    """Joins the shards of all processes, dealt out as r, r + R, r + 2R, ...
+
+    Args:
+        shard: Rows of this process, ``(m, ...)``.
+        size: Length ``n`` of the dataset; the sampler's padding lies behind it.
+    """
+    if get_world_size() == 1:
+        return shard[:size]
+    joined = torch.stack(all_gather(shard), dim=1)  # (m, R, ...)
+    return joined.flatten(0, 1)[:size]  # (m, R, ...) -> (m * R, ...) -> (n, ...)
+
+
+def extract(
+    encode: Encoder,
+    dataloader: DataLoader,
+    data_preprocessor: nn.Module,
+    device: torch.device | str,
+) -> dict[str, Tensor | None]:
+    """Runs an encoding over a dataset, each process over its shard.
+
+    Args:
+        encode: Images ``(B, 3, height, width)`` to named features ``(B, ...)``.
+        dataloader: In order; see :func:`build_loader`.
+        data_preprocessor: Normalizes a batch; it is on ``device``.
+        device: Where to encode; the result is on the CPU.
+
+    Returns:
+        The named features ``(n, ...)`` in float32 and ``labels`` ``(n,)``, or None
+        where the dataset has none, in dataset order on all processes.
+
+    Raises:
+        ValueError: The dataloader shuffles, or an image has several classes.
+    """
+    _check_order(dataloader)
+    shards: dict[str, list] = {}
+    labels = []
+    for batch in dataloader:
+        batch = {**batch, 'inputs': _single_view(batch['inputs'])}
+        batch = data_preprocessor(batch, False)
+        features = encode(_single_view(batch['inputs']).to(device))
+        for name, value in features.items():
+            shards.setdefault(name, []).append(value.float().cpu())
+        labels.append(_labels(batch.get('data_samples')))
+    size = len(dataloader.dataset)
+    found = {name: _gather(torch.cat(parts), size) for name, parts in shards.items()}
+    unlabeled = any(part is None for part in labels)
+    return dict(found, labels=None if unlabeled else _gather(torch.cat(labels), size))
+
+
+def extract_features(
+    backbone: nn.Module,
+    dataloader: DataLoader,
+    data_preprocessor: nn.Module,
+    device: torch.device | str,
+) -> dict[str, Tensor | None]:
+    """Pooled features of a frozen backbone over a dataset.
+
+    Args:
+        backbone: A backbone of mmpretrain, on ``device``; its mode is restored.
+        dataloader: In order; see :func:`build_loader`.
+        data_preprocessor: Normalizes a batch; it is on ``device``.
+        device: Where to encode; the result is on the CPU.
+
+    Returns:
+        ``last`` ``(n, D)``, ``last4`` ``(n, 4 * D)`` (see :func:`pooled_blocks`) and
+        ``labels`` ``(n,)`` or None, on all processes.
+
+    Raises:
+        ValueError: As :func:`extract`.
+    """
+    with evaluation_mode(backbone, data_preprocessor):
+        return extract(
+            lambda images: pooled_blocks(backbone, images),
+            dataloader,
+            data_preprocessor,
+            device,
+        )

@@ -1,0 +1,232 @@
+"""Weighted k-nearest-neighbor accuracy of frozen features.
+
+Shape legend: ``n`` images of the bank, ``q`` queries, ``D`` channels, ``k`` neighbors,
+``C`` classes.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from ..transfer.initialize import load_backbone
+from .features import build_loader, extract, extract_features, raw_pixels
+from .rank import feature_std, rank_me
+
+CHUNK = 512  # queries compared with the bank at once
+
+
+def knn_accuracy(
+    bank: Tensor,
+    bank_labels: Tensor,
+    queries: Tensor,
+    query_labels: Tensor,
+    k: int = 20,
+    temperature: float = 0.07,
+    num_classes: int | None = None,
+) -> dict[str, float]:
+    """Classifies queries by their nearest neighbors in a bank.
+
+    Each of the ``k`` neighbors by cosine votes for its class with the weight
+    ``exp(cosine / temperature)``. Computed in float32, ``CHUNK`` queries at a time.
+
+    Args:
+        bank: Features with known classes, ``(n, D)``.
+        bank_labels: Classes of the bank, ``(n,)``, from 0.
+        queries: Features to classify, ``(q, D)``.
+        query_labels: Their true classes, ``(q,)``.
+        k: Number of neighbors.
+        temperature: Of the votes.
+        num_classes: Number of classes; by default the highest label decides.
+
+    Returns:
+        ``top1`` and, with more than five classes, ``top5``, in percent.
+
+    Raises:
+        ValueError: The bank has fewer than ``k`` images, there is no query, or
+            ``k`` or ``temperature`` is not positive.
+    """
+    if not 1 <= k <= len(bank):
+        raise ValueError(
+            f'k={k} neighbors from a bank of {len(bank)} images: choose k between 1 '
+            'and the size of the bank (bank_fraction makes it smaller)'
+        )
+    if temperature <= 0 or not len(queries):
+        raise ValueError('kNN needs a positive temperature and at least one query')
+    if num_classes is None:
+        num_classes = int(max(bank_labels.max(), query_labels.max())) + 1
+    bank = F.normalize(bank.float(), dim=1)
+    top = [1, 5] if num_classes > 5 else [1]
+    hits = torch.zeros(len(top), device=bank.device)
+    for chunk, truth in zip(
+        queries.split(CHUNK), query_labels.split(CHUNK), strict=True
+    ):
+        cosine = F.normalize(chunk.float(), dim=1) @ bank.T  # (CHUNK, n)
+        cosine, neighbor = cosine.topk(k, dim=1)  # (CHUNK, k)
+        # relative to the nearest: the same order, no overflow
+        weight = ((cosine - cosine[:, :1]) / temperature).exp()
+        votes = weight.new_zeros(len(chunk), num_classes)  # (CHUNK, C)
+        votes.scatter_add_(1, bank_labels[neighbor], weight)
+        votes, ranking = votes.topk(max(top), dim=1)
+        # a class without a vote has no place in the ranking
+        right = (ranking == truth[:, None]) & (votes > 0)  # (CHUNK, 5 or 1)
+        hits += torch.stack([right[:, :t].any(1).sum() for t in top])
+    accuracy = 100.0 * hits / len(queries)
+    return {f'top{t}': value for t, value in zip(top, accuracy.tolist(), strict=True)}
+
+
+def knn_metrics(
+    bank: dict[str, Tensor],
+    queries: dict[str, Tensor],
+    k: int = 20,
+    temperature: float = 0.07,
+    device: torch.device | str = 'cpu',
+) -> dict[str, float]:
+    """Measures extracted features.
+
+    Args:
+        bank: Named features ``(n, D)`` and ``labels`` ``(n,)``.
+        queries: The same of the queries.
+        k: Number of neighbors.
+        temperature: Of the votes.
+        device: Where to compare.
+
+    Returns:
+        For each name, ``knn_<name>`` and perhaps ``knn_<name>_top5`` in percent; of the
+        bank's ``last`` features ``rank_me`` and ``feature_std``.
+
+    Raises:
+        ValueError: As :func:`knn_accuracy`, or labels are missing.
+    """
+    if bank['labels'] is None or queries['labels'] is None:
+        raise ValueError('kNN needs labels in both bank and query datasets')
+    bank = {name: value.to(device) for name, value in bank.items()}
+    queries = {name: value.to(device) for name, value in queries.items()}
+    metrics = {}
+    for name in bank.keys() - {'labels'}:
+        accuracy = knn_accuracy(
+            bank[name], bank['labels'], queries[name], queries['labels'], k, temperature
+        )
+        metrics[f'knn_{name}'] = accuracy['top1']
+        if 'top5' in accuracy:
+            metrics[f'knn_{name}_top5'] = accuracy['top5']
+    metrics['rank_me'] = rank_me(bank['last'])
+    metrics['feature_std'] = feature_std(bank['last'])
+    return dict(sorted(metrics.items()))
+
+
+def hook_settings(cfg: Config) -> dict:
+    """Finds the kNN settings of a pre-training config.
+
+    Args:
+        cfg: A config with a ``KNNHook`` in ``custom_hooks``.
+
+    Returns:
+        The arguments of that hook.
+
+    Raises:
+        ValueError: The config has none.
+    """
+    for hook in cfg.get('custom_hooks') or []:
+        name = getattr(hook['type'], '__name__', hook['type'])
+        if name.rpartition('.')[2] == 'KNNHook':
+            return {key: value for key, value in hook.items() if key != 'type'}
+    raise ValueError(
+        "the config has no kNN evaluation: add dict(type='KNNHook', bank=..., "
+        'query=...) with two dataloader configs to custom_hooks'
+    )
+
+
+def _frozen_backbone(
+    cfg: Config, checkpoint: str | Path | None, encoder: str, seed: int
+) -> nn.Module:
+    """The config's backbone with a checkpoint's weights, or with random ones."""
+    set_random_seed(seed)
+    backbone = MODELS.build(cfg.model.backbone)
+    if checkpoint is None:
+        backbone.init_weights()
+    else:
+        load_backbone(backbone, checkpoint, encoder)
+    return backbone
+
+
+def extract_config(
+    cfg: Config,
+    checkpoint: str | Path | None,
+    encoder: str | None = None,
+    seed: int = 0,
+    pixels: bool = False,
+) -> tuple[dict, dict]:
+    """Extracts the features of bank and queries that a config names.
+
+    Args:
+        cfg: A pre-training config with a ``KNNHook``.
+        checkpoint: Pre-training checkpoint or exported backbone; None measures the
+            network at its random initialization.
+        encoder: 'target' or 'context'; by default what the hook says.
+        seed: Of the random initialization.
+        pixels: Take the pixels as features, not the backbone's.
+
+    Returns:
+        Features of the bank and of the queries, as :func:`extract_features` gives
+        them.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The config has no ``KNNHook`` or the checkpoint does not fit.
+    """
+    init_default_scope(cfg.get('default_scope') or 'mmpretrain')
+    settings = hook_settings(cfg)
+    encoder = encoder or settings.get('encoder', 'target') or 'context'
+    device = get_device()
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    preprocessor = MODELS.build(preprocessor or dict(type='SelfSupDataPreprocessor'))
+    preprocessor.to(device)
+    fractions = (settings.get('bank_fraction', 1.0), 1.0)
+    loaders = [
+        build_loader(settings[name], fraction)
+        for name, fraction in zip(('bank', 'query'), fractions, strict=True)
+    ]
+    if pixels:
+        run = partial(extract, raw_pixels)
+    else:
+        backbone = _frozen_backbone(cfg, checkpoint, encoder, seed).to(device)
+        run = partial(extract_features, backbone)
+    bank, queries = (run(loader, preprocessor, device) for loader in loaders)
+    return bank, queries
+
+
+def evaluate_config(
+    cfg: Config,
+    checkpoint: str | Path | None,
+    encoder: str | None = None,
+    seed: int = 0,
+    pixels: bool = False,
+) -> dict[str, float]:
+    """Measures a checkpoint by the kNN settings of its config's ``KNNHook``.
+
+    Args:
+        cfg: A pre-training config with a ``KNNHook``.
+        checkpoint: As for :func:`extract_config`.
+        encoder: As for :func:`extract_config`.
+        seed: As for :func:`extract_config`.
+        pixels: As for :func:`extract_config`.
+
+    Returns:
+        As :func:`knn_metrics`.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: As :func:`extract_config` and :func:`knn_metrics`.
+    """
+    bank, queries = extract_config(cfg, checkpoint, encoder, seed, pixels)
+    settings = hook_settings(cfg)
+    options = {k: settings[k] for k in ('k', 'temperature') if k in settings}
+    return knn_metrics(bank, queries, device=get_device(), **options)

@@ -1,0 +1,35 @@
+"""How many dimensions the features use: signs of collapse without labels.
+
+Shape legend: ``n`` images, ``D`` channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rank_me(features: Tensor, max_samples: int = 25600) -> float:
+    """Effective rank: exp of the entropy of the normalized singular values (RankMe).
+
+    Args:
+        features: ``(n, D)``.
+        max_samples: Rows to use at most, the first ones.
+
+    Returns:
+        Between 1 (all rows on one line) and ``min(n, D)``.
+    """
+    values = torch.linalg.svdvals(features[:max_samples].double())
+    share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
+    return torch.special.entr(share).sum().exp().item()
+
+
+def feature_std(features: Tensor) -> float:
+    """Standard deviation over images of l2-normalized features, mean over channels.
+
+    Args:
+        features: ``(n, D)``.
+
+    Returns:
+        0 for a constant encoder, about ``1 / sqrt(D)`` for isotropic features.
+    """
+    return F.normalize(features.float(), dim=1).std(0, correction=0).mean().item()

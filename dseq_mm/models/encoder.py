@@ -1,0 +1,218 @@
+"""The ViT of the JEPA family: MMPretrain's, plus a forward pass under a plan.
+
+Shape legend: ``B`` images, ``R`` plan rows, ``P`` patches on a grid ``(H, W)``, ``Lc``
+context slots, ``K`` class-token copies, ``D`` channels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from mmengine.model import ModuleList, initialize
+from mmpretrain.models.backbones import VisionTransformer
+from mmpretrain.models.utils import resize_pos_embed, to_2tuple
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from ..plan import PredictionPlan
+from .layers import MaskedEncoderLayer, init_transformer, sincos_position_embedding
+
+
+@dataclass
+class EncodedImage:
+    """What the full image looks like to an encoder.
+
+    Args:
+        patches: Patch tokens after the final norm, ``(B, P, D)``.
+        grid: Rows and columns of patches.
+        hidden: Output of the blocks asked for, before the final norm, class token
+            first, ``{block: (B, K + P, D)}``.
+        attention: Attention of the class token over the patches in the blocks asked
+            for, mean over heads, ``{block: (B, P)}``.
+        class_token: The class-token parameter, ``(1, 1, D)``, or None.
+    """
+
+    patches: Tensor
+    grid: tuple[int, int]
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    attention: dict[int, Tensor] = field(default_factory=dict)
+    class_token: Tensor | None = None
+
+
+@MODELS.register_module()
+class JEPAViT(VisionTransformer):
+    """Vision Transformer that can encode the context of a prediction plan.
+
+    Parameters carry the names of :class:`mmpretrain.models.VisionTransformer`, so the
+    state dict loads there without a converter, and without a plan the forward pass is
+    the stock one. Position embeddings are fixed 2-D sine-cosine (I-JEPA), of any grid.
+
+    Args:
+        arch: Name of mmpretrain's ``arch_zoo`` ('base', 'large', 'huge', ...) or a dict
+            with ``embed_dims``, ``num_layers``, ``num_heads``,
+            ``feedforward_channels``.
+        img_size: Height and width in pixels, or one number for both.
+        patch_size: Side of a patch in pixels.
+        with_cls_token: Add the class token. DSeq-JEPA's saliency needs it.
+        out_type: Output of the stock forward pass, as mmpretrain has it.
+        **kwargs: Everything else that mmpretrain's VisionTransformer takes.
+
+    Raises:
+        ValueError: If the patch size does not divide the image size.
+    """
+
+    def __init__(
+        self,
+        arch='base',
+        img_size=224,
+        patch_size: int = 16,
+        with_cls_token: bool = True,
+        out_type: str = 'raw',
+        **kwargs,
+    ) -> None:
+        self.patch_size = patch_size
+        self._check_size(to_2tuple(img_size))
+        super().__init__(
+            arch=arch,
+            img_size=img_size,
+            patch_size=patch_size,
+            with_cls_token=with_cls_token,
+            out_type=out_type,
+            **kwargs,
+        )
+        self.drop_path_rate = kwargs.get('drop_path_rate', 0.0)
+        self.num_heads = self.arch_settings['num_heads']
+        self.layers = ModuleList(
+            MaskedEncoderLayer(**config) for config in self._layer_configs(kwargs)
+        )
+        self.pos_embed.requires_grad = False
+        if self.frozen_stages > 0:
+            self._freeze_stages()
+
+    def init_weights(self) -> None:
+        """Initialize as I-JEPA; a checkpoint in ``init_cfg`` is loaded last."""
+        init_transformer(self)
+        self.pos_embed.data.copy_(
+            sincos_position_embedding(
+                self.patch_resolution, self.embed_dims, self.cls_token is not None
+            )
+        )
+        if self.cls_token is not None:
+            nn.init.trunc_normal_(self.cls_token, std=0.02, a=-0.04, b=0.04)
+        if self.init_cfg:
+            initialize(self, self.init_cfg)
+        self._is_init = True
+
+    def forward(self, images: Tensor, plan: PredictionPlan | None = None):
+        """Encode the context of a plan, or the full image.
+
+        Args:
+            images: ``(B, 3, height, width)``.
+            plan: Which patches each row holds and who sees whom. None runs the stock
+                forward pass.
+
+        Returns:
+            Context tokens after the final norm, ``(R, Lc, D)``; without a plan a tuple
+            of outputs as mmpretrain's VisionTransformer gives them.
+
+        Raises:
+            ValueError: If the patch size does not divide the images.
+        """
+        if plan is None:
+            self._check_size(images.shape[-2:])
+            return super().forward(images)
+        tokens, _ = self._embed_patches(images)
+        tokens = plan.gather(tokens, plan.context_ids)  # (R, Lc, D)
+        copies = plan.num_context_steps if self.cls_token is not None else 0
+        if copies:
+            class_token = self.cls_token + self.pos_embed[:, :1]
+            tokens = torch.cat(
+                [class_token.expand(len(tokens), copies, -1), tokens], dim=1
+            )  # (R, K + Lc, D)
+        tokens = self.pre_norm(self.drop_after_pos(tokens))
+        visible = plan.context_visibility(copies)
+        if self.training and self.drop_path_rate > 0:
+            visible = visible._replace(slots=None)  # drop path drops whole rows
+        tokens = visible.pack(tokens)  # (T, D)
+        for layer in self.layers:
+            tokens = layer(tokens, visible)
+        return visible.pad(self._final_norm(tokens))[:, copies:]
+
+    def encode(
+        self,
+        images: Tensor,
+        hidden: Sequence[int] = (),
+        attention: Sequence[int] = (),
+    ) -> EncodedImage:
+        """Encode the full image and keep what a saliency proxy asks for.
+
+        Args:
+            images: ``(B, 3, height, width)``.
+            hidden: Blocks (from 0) whose output to keep.
+            attention: Blocks whose class-token attention to keep.
+
+        Returns:
+            The encoded image.
+        """
+        tokens, grid = self._embed_patches(images)
+        copies = self.num_extra_tokens
+        if copies:
+            class_token = self.cls_token + self.pos_embed[:, :1]
+            tokens = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = self.pre_norm(self.drop_after_pos(tokens))
+        encoded = EncodedImage(tokens, grid, class_token=self.cls_token)
+        for block, layer in enumerate(self.layers):
+            if block in attention:
+                row = layer.attn.first_token_attention(layer.ln1(tokens))
+                encoded.attention[block] = row[:, copies:]  # (B, P)
+            tokens = layer(tokens)
+            if block in hidden:
+                encoded.hidden[block] = tokens
+        encoded.patches = self._final_norm(tokens)[:, copies:]
+        return encoded
+
+    def _embed_patches(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Patch tokens with positions, ``(B, P, D)``, and their grid."""
+        self._check_size(images.shape[-2:])
+        tokens, grid = self.patch_embed(images)
+        positions = resize_pos_embed(
+            self.pos_embed,
+            self.patch_resolution,
+            grid,
+            mode=self.interpolate_mode,
+            num_extra_tokens=self.num_extra_tokens,
+        )
+        return tokens + positions[:, self.num_extra_tokens :], tuple(grid)
+
+    def _final_norm(self, tokens: Tensor) -> Tensor:
+        return self.ln1(tokens) if self.final_norm else tokens
+
+    def _check_size(self, size: Sequence[int]) -> None:
+        if any(side % self.patch_size for side in size):
+            raise ValueError(
+                f'images of {size[0]}x{size[1]} px cannot be cut into patches of '
+                f'{self.patch_size} px. Choose img_size and the crop of the data '
+                'pipeline as multiples of patch_size.'
+            )
+
+    def _layer_configs(self, kwargs: dict) -> Sequence[dict]:
+        """Arguments of each layer, as mmpretrain's constructor resolves them."""
+        settings = self.arch_settings
+        drop_path = np.linspace(0, self.drop_path_rate, self.num_layers)
+        overrides = kwargs.get('layer_cfgs', {})
+        if isinstance(overrides, dict):
+            overrides = [overrides] * self.num_layers
+        shared = dict(
+            embed_dims=self.embed_dims,
+            num_heads=settings['num_heads'],
+            feedforward_channels=settings['feedforward_channels'],
+            layer_scale_init_value=kwargs.get('layer_scale_init_value', 0.0),
+            drop_rate=kwargs.get('drop_rate', 0.0),
+            qkv_bias=kwargs.get('qkv_bias', True),
+            norm_cfg=kwargs.get('norm_cfg', dict(type='LN', eps=1e-6)),
+        )
+        return [
+            {**shared, 'drop_path_rate': float(drop_path[block]), **overrides[block]}
+            for block in range(self.num_layers)
+        ]

@@ -1,0 +1,213 @@
+"""The algorithm. One training step of every method is :meth:`JEPA.loss`.
+
+Shape legend: ``B`` images, ``R`` plan rows, ``P`` patches, ``Lc`` context and ``Lt``
+target slots, ``D`` channels.
+"""
+
+from copy import deepcopy
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.selfsup import BaseSelfSupervisor
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+from ..plan import PredictionPlan
+from .layers import as_float32
+
+
+class TrainingClock(NamedTuple):
+    """When a step happens; hooks set it, mask generators key their draws by it.
+
+    Args:
+        epoch: From 0.
+        iteration: From 0.
+        progress: Share of the training that is done, 0 at the first and 1 at the last
+            iteration.
+    """
+
+    epoch: int = 0
+    iteration: int = 0
+    progress: float = 0.0
+
+
+class JEPA(BaseSelfSupervisor):
+    """Joint-embedding predictive architecture: predict features of hidden patches.
+
+    What is hidden, from whom, and when, is the mask generator's
+    :class:`~dseq_mm.plan.PredictionPlan`; methods differ in nothing else.
+
+    Args:
+        backbone: Context encoder, a :class:`JEPAViT`.
+        neck: Predictor; grid, channels and heads default to the backbone's.
+        head: Loss between predicted and target features.
+        mask_generator: Makes the plan.
+        target_encoder: Momentum of the EMA target encoder.
+        unrolled: Re-encode the context of each step with full attention (the literal
+            Eq. 5, several times the cost) instead of one pass.
+        data_preprocessor: As in mmpretrain.
+        init_cfg: As in mmpretrain.
+
+    Raises:
+        ValueError: If the saliency proxy and the backbone do not fit.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        neck: dict,
+        head: dict,
+        mask_generator: dict,
+        target_encoder: dict | None = None,
+        unrolled: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(
+            backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg
+        )
+        self.neck = MODELS.build(
+            neck,
+            default_args=dict(
+                grid_size=tuple(self.backbone.patch_resolution),
+                embed_dims=self.backbone.embed_dims,
+                num_heads=self.backbone.num_heads,
+            ),
+        )
+        self.head = MODELS.build(head)
+        self.mask_generator = MODELS.build(mask_generator)
+        self.mask_generator.check(
+            self.backbone.num_layers, self.backbone.cls_token is not None
+        )
+        target_encoder = dict(type='TargetEncoder', **(target_encoder or {}))
+        self.target_encoder = MODELS.build(
+            target_encoder, default_args=dict(model=self.backbone)
+        )
+        self.unrolled = unrolled
+        self.clock = TrainingClock()
+
+    def init_weights(self) -> None:
+        """Initialize the parts; the target encoder starts as the context encoder."""
+        super().init_weights()
+        self.target_encoder.copy_parameters(self.backbone)
+
+    def train(self, mode: bool = True) -> 'JEPA':
+        """Set the mode; the target encoder always stays in evaluation mode.
+
+        Args:
+            mode: True for training.
+
+        Returns:
+            The algorithm.
+        """
+        super().train(mode)
+        self.target_encoder.eval()
+        return self
+
+    def loss(
+        self, inputs: Tensor, data_samples: list[DataSample], **kwargs
+    ) -> dict[str, Tensor]:
+        """One training step, top to bottom.
+
+        Args:
+            inputs: Images, ``(B, 3, height, width)``.
+            data_samples: Their meta data; ``sample_idx`` keys the randomness.
+            **kwargs: Ignored, for other data preprocessors.
+
+        Returns:
+            ``loss`` and, for the log, what the mask generator counted.
+        """
+        sample_idx = self._sample_indices(data_samples, inputs.device)
+        encoded = self.encode_target(inputs)  # full image, no gradient
+        target = as_target(encoded.patches)  # (B, P, D)
+        plan = self.mask_generator(encoded, sample_idx, self.clock, self.latent_loss)
+        if self.unrolled:
+            plan = plan.unroll()
+        context = self.backbone(inputs, plan)  # (R, Lc, D)
+        prediction = self.neck(context, plan)  # (R, Lt, D)
+        target = plan.gather(target, plan.target_ids)  # (R, Lt, D)
+        loss = self.head.loss(prediction, target, plan)
+        return dict(loss=loss, **self.mask_generator.stats)
+
+    @torch.no_grad()
+    def encode_target(self, inputs: Tensor):
+        """Encode full images with the target encoder.
+
+        Args:
+            inputs: Images, ``(B, 3, height, width)``.
+
+        Returns:
+            An :class:`EncodedImage` with what the saliency proxy asks for.
+        """
+        return self.target_encoder.module.encode(
+            inputs, self.mask_generator.hidden, self.mask_generator.attention
+        )
+
+    def latent_loss(self, patches: Tensor, plan: PredictionPlan) -> Tensor:
+        """Loss of predicting full-image tokens from themselves, for Grad-CAM.
+
+        Args:
+            patches: Tokens of the full image, ``(B, P, D)``.
+            plan: Which of them are context and which are targets.
+
+        Returns:
+            A scalar.
+        """
+        context = plan.gather(patches, plan.context_ids)
+        target = plan.gather(as_target(patches.detach()), plan.target_ids)
+        return self.head.loss(self.neck(context, plan), target, plan)
+
+    def _sample_indices(self, data_samples: list[DataSample], device) -> Tensor:
+        try:
+            indices = [sample.sample_idx for sample in data_samples]
+        except (TypeError, AttributeError):
+            raise ValueError(
+                "data samples carry no 'sample_idx', which keys the random masks. End "
+                "the pipeline with dict(type='PackInputs') and keep 'sample_idx' in its "
+                'meta_keys.'
+            ) from None
+        return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
+
+
+@MODELS.register_module()
+class DSeqJEPA(JEPA):
+    """`DSeq-JEPA <https://arxiv.org/abs/2511.17354>`_: regions from the most to the
+    least discriminative, each predicted from those before it.
+
+    Args:
+        mask_generator: Defaults to :class:`DiscriminativeMaskGenerator`.
+        **kwargs: See :class:`JEPA`.
+    """
+
+    def __init__(self, mask_generator: dict | None = None, **kwargs) -> None:
+        default = dict(type='DiscriminativeMaskGenerator')
+        super().__init__(mask_generator=deepcopy(mask_generator or default), **kwargs)
+
+
+@MODELS.register_module()
+class IJEPA(JEPA):
+    """`I-JEPA <https://arxiv.org/abs/2301.08243>`_: random target blocks, each
+    predicted from one large context block.
+
+    Args:
+        mask_generator: Defaults to :class:`MultiBlockMaskGenerator`.
+        **kwargs: See :class:`JEPA`.
+    """
+
+    def __init__(self, mask_generator: dict | None = None, **kwargs) -> None:
+        default = dict(type='MultiBlockMaskGenerator')
+        super().__init__(mask_generator=deepcopy(mask_generator or default), **kwargs)
+
+
+def as_target(patches: Tensor) -> Tensor:
+    """Features to be predicted: normalized over channels, no affine (I-JEPA).
+
+    Args:
+        patches: Target-encoder tokens, ``(..., D)``.
+
+    Returns:
+        The same shape, at least float32, zero mean and unit variance over ``D``.
+    """
+    return F.layer_norm(as_float32(patches), patches.shape[-1:])

@@ -1,0 +1,171 @@
+"""MMPretrain's transformer layer, taught to take a visibility mask.
+
+The stock ``MultiheadAttention.forward`` accepts no mask. These subclasses add one and
+nothing else: parameters, their names and the unmasked result stay the host's.
+
+Shape legend: ``R`` plan rows, ``L`` token slots, ``T`` real tokens of all rows, ``D``
+channels, ``h`` heads, ``d = D / h``.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
+from mmpretrain.models.utils import (
+    MultiheadAttention,
+    build_2d_sincos_position_embedding,
+)
+from torch import Tensor, nn
+
+from ..plan import Visibility
+
+
+class MaskedAttention(MultiheadAttention):
+    """Multi-head self-attention under a boolean visibility mask."""
+
+    def forward(self, x: Tensor, visible: Visibility | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: ``(T, D)``, packed; ``(R, L, D)`` if ``visible`` is None or unpacked.
+            visible: Who sees whom; None lets all see all.
+
+        Returns:
+            The shape of ``x``.
+        """
+        qkv = self.qkv(x)
+        qkv = qkv if visible is None else visible.pad(qkv)  # (R, L, 3 * D)
+        query, key, value = self._split_heads(qkv)
+        mixed = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if visible is None else visible.mask[:, None],
+            dropout_p=self.attn_drop if self.training else 0.0,
+        )
+        # (R, h, L, d) -> (R, L, h * d)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        mixed = mixed if visible is None else visible.pack(mixed)  # (T, D)
+        return self.out_drop(self.gamma1(self.proj_drop(self.proj(mixed))))
+
+    def first_token_attention(self, x: Tensor) -> Tensor:
+        """Attention that the first token pays to every token, mean over heads.
+
+        Args:
+            x: ``(R, L, D)``, normalized as for :meth:`forward`.
+
+        Returns:
+            ``(R, L)``, float32, rows sum to one.
+        """
+        query, key, _ = self._split_heads(self.qkv(x))
+        scores = query[:, :, :1].float() @ key.float().transpose(-2, -1)  # (R, h, 1, L)
+        return (scores * self.head_dims**-0.5).softmax(-1).mean(1).squeeze(1)
+
+    def _split_heads(self, qkv: Tensor) -> Tensor:
+        """Queries, keys and values, ``(3, R, h, L, d)``."""
+        # (R, L, 3 * D) -> (R, L, 3, h, d) -> (3, R, h, L, d)
+        qkv = qkv.unflatten(-1, (3, self.num_heads, self.head_dims))
+        return qkv.permute(2, 0, 3, 1, 4)
+
+
+class MaskedEncoderLayer(TransformerEncoderLayer):
+    """Pre-norm transformer layer whose attention obeys a visibility mask."""
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        feedforward_channels: int,
+        layer_scale_init_value: float = 0.0,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        qkv_bias: bool = True,
+        **kwargs,
+    ) -> None:
+        super().__init__(
+            embed_dims,
+            num_heads,
+            feedforward_channels,
+            layer_scale_init_value=layer_scale_init_value,
+            drop_rate=drop_rate,
+            attn_drop_rate=attn_drop_rate,
+            drop_path_rate=drop_path_rate,
+            qkv_bias=qkv_bias,
+            **kwargs,
+        )
+        self.attn = MaskedAttention(
+            embed_dims=embed_dims,
+            num_heads=num_heads,
+            attn_drop=attn_drop_rate,
+            proj_drop=drop_rate,
+            dropout_layer=dict(type='DropPath', drop_prob=drop_path_rate),
+            qkv_bias=qkv_bias,
+            layer_scale_init_value=layer_scale_init_value,
+        )
+
+    def forward(self, x: Tensor, visible: Visibility | None = None) -> Tensor:
+        """Run the layer.
+
+        Args:
+            x: ``(T, D)`` or ``(R, L, D)``, see :class:`MaskedAttention`.
+            visible: Who sees whom; None lets all see all.
+
+        Returns:
+            The shape of ``x``.
+        """
+        x = x + self.attn(self.ln1(x), visible)
+        return self.ffn(self.ln2(x), identity=x)
+
+
+def sincos_position_embedding(
+    grid: tuple[int, int], dims: int, cls_token: bool = False
+) -> Tensor:
+    """Fixed 2-D sine-cosine embedding of a raster-ordered grid.
+
+    The host's function enumerates an oblong grid column by column; handing it the
+    sides swapped makes it run row by row, as patch tokens do.
+
+    Args:
+        grid: Rows and columns of patches.
+        dims: Channels, a multiple of 4.
+        cls_token: Put a zero embedding for the class token in front.
+
+    Returns:
+        ``(1, P, D)``, or ``(1, 1 + P, D)``.
+    """
+    rows, columns = grid
+    return build_2d_sincos_position_embedding(
+        (columns, rows), dims, cls_token=cls_token
+    )
+
+
+def init_transformer(module: nn.Module) -> None:
+    """Initialize as I-JEPA's released code does in effect.
+
+    Normal of deviation 0.02 truncated at two, zero biases. (Its division of the last
+    projection of each branch by depth is undone by a later step there, so the published
+    results were obtained without.)
+
+    Args:
+        module: An encoder or a predictor, changed in place.
+    """
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.04, b=0.04)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.LayerNorm):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+def as_float32(x: Tensor) -> Tensor:
+    """Float32 for statistics; float64 stays what it is.
+
+    Args:
+        x: Any floating tensor.
+
+    Returns:
+        The same values, in at least single precision.
+    """
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,168 @@
+"""Saliency proxies: where an image is discriminative, without labels.
+
+Each is a module that turns the encoded full image into a map and declares which block
+of the target encoder it reads. Blocks count from 0.
+
+Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``D`` channels.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+from ..plan import PredictionPlan
+from ..regions.saliency import class_token_similarity, grad_cam
+from .encoder import EncodedImage
+
+LatentLoss = Callable[[Tensor, PredictionPlan], Tensor]
+
+
+class SaliencyProxy(BaseModule):
+    """Base of the saliency proxies.
+
+    Args:
+        block: Block of the target encoder that is read, from 0.
+    """
+
+    #: Blocks whose output or attention :meth:`JEPAViT.encode` has to keep.
+    hidden: tuple[int, ...] = ()
+    attention: tuple[int, ...] = ()
+    #: Whether the encoder must have a class token.
+    needs_class_token = True
+
+    def __init__(self, block: int = -1) -> None:
+        super().__init__()
+        self.block = block
+
+    def check(self, depth: int, with_cls_token: bool) -> None:
+        """Compare what the proxy needs with what the encoder has.
+
+        Args:
+            depth: Number of blocks of the encoder.
+            with_cls_token: Whether it has a class token.
+
+        Raises:
+            ValueError: If the encoder cannot serve this proxy.
+        """
+        name = type(self).__name__
+        if not self.needs_class_token:
+            return
+        if not with_cls_token:
+            raise ValueError(
+                f'{name} needs a class token: set with_cls_token=True in the backbone'
+            )
+        if not 0 <= self.block < depth:
+            raise ValueError(
+                f'{name} reads block {self.block} (counted from 0), but the encoder has '
+                f'{depth}. The paper reads block 9 of 12; for a small model use depth - 3.'
+            )
+
+    def forward(
+        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+    ) -> Tensor:
+        """Compute the map.
+
+        Args:
+            encoded: The full image as the target encoder sees it.
+            sample_idx: Dataset index of each image, ``(B,)``, for keyed randomness.
+            latent_loss: Loss of predicting ``patches`` under a plan, from the
+                algorithm; Grad-CAM differentiates it.
+
+        Returns:
+            Saliency, ``(B, H, W)``, float32, of any range.
+        """
+        raise NotImplementedError
+
+
+@MODELS.register_module()
+class ClassTokenSimilarity(SaliencyProxy):
+    """Similarity of the class token and the patch tokens (paper, Sec. 3.2; default).
+
+    Args:
+        block: Block whose output is compared, before the final norm. The paper says the
+            10th.
+        query: ``'value'`` compares the class token's value at that block by cosine;
+            ``'parameter'`` is the released code: scaled dot product of the bare
+            class-token parameter with the normalized patch tokens.
+
+    Raises:
+        ValueError: If ``query`` is neither.
+    """
+
+    def __init__(self, block: int = 9, query: str = 'value') -> None:
+        super().__init__(block)
+        if query not in ('value', 'parameter'):
+            raise ValueError(f"query must be 'value' or 'parameter', got {query!r}")
+        self.query = query
+        self.hidden = (block,)
+
+    def forward(
+        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+    ) -> Tensor:
+        """See :meth:`SaliencyProxy.forward`."""
+        tokens = encoded.hidden[self.block].float()
+        class_token, patches = tokens[:, 0], tokens[:, 1:]  # (B, D), (B, P, D)
+        if self.query == 'value':
+            saliency = class_token_similarity(class_token, patches)
+        else:
+            patches = F.layer_norm(patches, patches.shape[-1:])
+            parameter = encoded.class_token.float()  # (1, 1, D)
+            saliency = (patches * parameter).sum(-1) / patches.shape[-1] ** 0.5
+        return saliency.unflatten(1, encoded.grid)  # (B, P) -> (B, H, W)
+
+
+@MODELS.register_module()
+class ClassTokenAttention(SaliencyProxy):
+    """Attention that the class token pays to the patches, mean over heads.
+
+    Args:
+        block: Block whose attention is read.
+    """
+
+    def __init__(self, block: int = 9) -> None:
+        super().__init__(block)
+        self.attention = (block,)
+
+    def forward(
+        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+    ) -> Tensor:
+        """See :meth:`SaliencyProxy.forward`."""
+        # (B, P) -> (B, H, W)
+        return encoded.attention[self.block].unflatten(1, encoded.grid)
+
+
+@MODELS.register_module()
+class GradCAM(SaliencyProxy):
+    """Label-free Grad-CAM on the self-supervised loss (paper, Eq. 8).
+
+    An extra predictor pass: the target encoder's own tokens are the context, each of a
+    few disjoint random regions is predicted from all others, and the loss is
+    differentiated with respect to those tokens. No parameter gradient is kept.
+
+    Args:
+        num_regions: Random regions that the grid is cut into.
+        seed: Key of their randomness.
+    """
+
+    needs_class_token = False
+
+    def __init__(self, num_regions: int = 4, seed: int = 0) -> None:
+        super().__init__()
+        self.num_regions, self.seed = num_regions, seed
+
+    def forward(
+        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+    ) -> Tensor:
+        """See :meth:`SaliencyProxy.forward`."""
+        from .mask_generators import partition_plan
+
+        plan = partition_plan(encoded.grid, sample_idx, self.num_regions, self.seed)
+        with torch.enable_grad():
+            tokens = encoded.patches.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(latent_loss(tokens, plan), tokens)
+        # (B, P) -> (B, H, W)
+        return grad_cam(tokens.detach(), gradient).unflatten(1, encoded.grid)

@@ -1,0 +1,409 @@
+"""The prediction plan: which patches are context, which are targets, who sees whom.
+
+Every method of the JEPA family answers that one question, and nothing else differs
+between them. A plan is four integer tensors and one rule of visibility:
+
+* a context token of step ``s`` sees the context tokens of steps ``<= s``;
+* a target token of step ``s`` sees the context tokens of steps ``< s`` and the target
+  tokens of its own step;
+* nothing sees padding, and context never sees targets, except in I-JEPA's exact mode
+  (``context_sees_targets``), where the context and the targets of one step attend to
+  each other in full.
+
+Shape legend: ``B`` images, ``R`` plan rows (``B * rows_per_sample``, sample-major),
+``P`` patches of the grid in raster order, ``Lc`` context slots, ``Lt`` target slots,
+``S`` prediction steps, ``G`` targets of the largest group, ``K`` class-token copies,
+``D`` channels. Padding slots hold -1.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class TokenCounts(NamedTuple):
+    """Real (non-padding) tokens of a plan over all rows, known on the host.
+
+    Args:
+        context: Context tokens.
+        target: Target tokens.
+        unrolled_context: Context tokens once the plan is unrolled.
+    """
+
+    context: int
+    target: int
+    unrolled_context: int
+
+
+class Visibility(NamedTuple):
+    """Who sees whom, and where the real tokens are.
+
+    Transformer layers run their linear parts on the real tokens alone, ``(T, D)``, and
+    pad only inside attention, so padding costs next to nothing.
+
+    Args:
+        mask: ``(R, L, L)``, bool, True where the row's token sees the column's. The
+            diagonal is True, so that a padding query is well defined.
+        slots: Place of each real token among the ``R * L`` slots, ``(T,)``, or None
+            if tokens are kept padded.
+    """
+
+    mask: Tensor
+    slots: Tensor | None = None
+
+    def pad(self, tokens: Tensor) -> Tensor:
+        """Put packed tokens into their slots.
+
+        Args:
+            tokens: ``(T, D)``, or padded ``(R, L, D)`` where ``slots`` is None.
+
+        Returns:
+            ``(R, L, D)``, zero at padding.
+        """
+        if self.slots is None:
+            return tokens
+        rows, length = self.mask.shape[:2]
+        padded = tokens.new_zeros(rows * length, tokens.shape[-1])
+        # (R * L, D) -> (R, L, D)
+        return padded.index_copy(0, self.slots, tokens).unflatten(0, (rows, length))
+
+    def pack(self, tokens: Tensor) -> Tensor:
+        """Take the real tokens out of their slots.
+
+        Args:
+            tokens: ``(R, L, D)``.
+
+        Returns:
+            ``(T, D)``, or the input where ``slots`` is None.
+        """
+        if self.slots is None:
+            return tokens
+        # (R, L, D) -> (R * L, D) -> (T, D)
+        return tokens.flatten(0, 1).index_select(0, self.slots)
+
+
+@dataclass(frozen=True)
+class PredictionPlan:
+    """Who predicts what, from what, and when (DSeq-JEPA, Eq. 5; I-JEPA, Sec. 3).
+
+    Build one with :meth:`from_masks`; the integers beside the tensors are there so
+    that no later stage has to ask the device for a length.
+
+    Args:
+        context_ids: Patch index of each context token, ``(R, Lc)``.
+        context_step: Step at which it becomes visible, 0 first, ``(R, Lc)``.
+        target_ids: Patch index of each target token, ``(R, Lt)``. A patch may stand in
+            several groups.
+        target_step: Step at which it is predicted, from 1, ``(R, Lt)``, not falling
+            along a row.
+        num_patches: ``P``.
+        num_steps: ``S``.
+        num_context_steps: Steps at which context may become visible; with a class token
+            there is one copy of it for each.
+        group_length: ``G``.
+        tokens: Real tokens over all rows.
+        rows_per_sample: Plan rows that belong to one image: 1, or ``S`` once unrolled.
+        context_sees_targets: Exact I-JEPA mode.
+
+    Raises:
+        ValueError: If ``context_sees_targets`` is asked of a plan whose context grows.
+    """
+
+    context_ids: Tensor
+    context_step: Tensor
+    target_ids: Tensor
+    target_step: Tensor
+    num_patches: int
+    num_steps: int
+    num_context_steps: int
+    group_length: int
+    tokens: TokenCounts
+    rows_per_sample: int = 1
+    context_sees_targets: bool = False
+
+    def __post_init__(self) -> None:
+        if self.context_sees_targets and self.num_context_steps != 1:
+            raise ValueError(
+                'context_sees_targets=True (exact I-JEPA mode) needs a plan whose '
+                f'whole context has step 0, this one has {self.num_context_steps} '
+                'context steps. Turn it off for sequential plans.'
+            )
+
+    @classmethod
+    def from_masks(
+        cls,
+        context_step: Tensor,
+        target_masks: Tensor,
+        num_context_steps: int,
+        context_sees_targets: bool = False,
+    ) -> 'PredictionPlan':
+        """Pack dense maps into a plan. The one host synchronisation of a step.
+
+        Args:
+            context_step: Step at which each patch becomes visible, -1 where it never
+                does, ``(R, P)``, int64.
+            target_masks: Patches to be predicted at steps 1 to ``S``, ``(R, S, P)``,
+                bool.
+            num_context_steps: Upper bound (exclusive) of ``context_step``.
+            context_sees_targets: Exact I-JEPA mode.
+
+        Returns:
+            The plan, padded to the longest row of the batch.
+        """
+        _, num_steps, num_patches = target_masks.shape
+        sizes = target_masks.sum(-1)  # (R, S)
+        contexts = (context_step >= 0).sum(-1)  # (R,)
+        # a token of step s is re-encoded by the steps after it, s + 1 to S
+        repeats = torch.where(context_step >= 0, num_steps - context_step, 0)
+        lengths = torch.stack(
+            [contexts.max(), sizes.sum(-1).max(), sizes.max()]
+            + [contexts.sum(), sizes.sum(), repeats.sum()]
+        )
+        num_context, num_targets, group_length, *tokens = lengths.tolist()
+
+        patch = torch.arange(num_patches, device=context_step.device)
+        context_ids, context_steps = _pack(
+            context_step * num_patches + patch,
+            context_step >= 0,
+            num_context,
+            num_patches,
+        )
+        slot = torch.arange(num_steps * num_patches, device=patch.device)
+        # (R, S, P) -> (R, S * P): steps in order, patches in raster order within one
+        wanted = target_masks.flatten(1)
+        target_ids, target_steps = _pack(
+            slot.expand_as(wanted), wanted, num_targets, num_patches
+        )
+        return cls(
+            context_ids=context_ids,
+            context_step=context_steps,
+            target_ids=target_ids,
+            target_step=torch.where(target_ids >= 0, target_steps + 1, -1),
+            num_patches=num_patches,
+            num_steps=num_steps,
+            num_context_steps=num_context_steps,
+            group_length=group_length,
+            tokens=TokenCounts(*tokens),
+            context_sees_targets=context_sees_targets,
+        )
+
+    @property
+    def num_samples(self) -> int:
+        """``B``, the number of images that the plan is for."""
+        return self.context_ids.shape[0] // self.rows_per_sample
+
+    def context_visibility(self, class_copies: int = 0) -> Visibility:
+        """Visibility in the context encoder.
+
+        Copy ``s`` of the class token stands for step ``s``: it sees what step ``s``
+        sees, and tokens of step ``>= s`` see it.
+
+        Args:
+            class_copies: ``K``, class-token copies in front of the context.
+
+        Returns:
+            Visibility over ``(R, K + Lc)`` slots.
+        """
+        copies = torch.arange(class_copies, device=self.context_step.device)
+        copies = copies.expand(len(self.context_step), -1)  # (R, K)
+        step = torch.cat([copies, self.context_step], dim=1)  # (R, K + Lc)
+        visible = (step[:, None, :] <= step[:, :, None]) & (step[:, None, :] >= 0)
+        real = self.tokens.context + len(step) * class_copies
+        return Visibility(visible | _diagonal(visible), _real_slots(step >= 0, real))
+
+    def predictor_visibility(self) -> Visibility:
+        """Visibility in the predictor, context tokens first, then target tokens.
+
+        Returns:
+            Visibility over ``(R, Lc + Lt)`` slots.
+        """
+        context, target = self.context_step, self.target_step
+        is_target = torch.cat(
+            [torch.zeros_like(context), torch.ones_like(target)], dim=1
+        ).bool()
+        step = torch.cat([context, target], dim=1)  # (R, Lc + Lt)
+        query, key = step[:, :, None], step[:, None, :]
+        query_is_target, key_is_target = is_target[:, :, None], is_target[:, None, :]
+        context_sees_context = ~query_is_target & ~key_is_target & (key <= query)
+        target_sees_context = query_is_target & ~key_is_target & (key < query)
+        target_sees_target = query_is_target & key_is_target & (key == query)
+        visible = context_sees_context | target_sees_context | target_sees_target
+        if self.context_sees_targets:
+            assert self.num_steps == 1, 'exact mode runs on unrolled plans'
+            visible = visible | (~query_is_target & key_is_target & (query >= 0))
+        visible = (visible & (key >= 0)) | _diagonal(visible)
+        real = self.tokens.context + self.tokens.target
+        return Visibility(visible, _real_slots(step >= 0, real))
+
+    def unroll(self) -> 'PredictionPlan':
+        """Turn one plan of ``S`` steps into ``S`` plans of one step each.
+
+        The literal reading of Eq. 5: each step re-encodes its own context with full
+        attention. Row ``r * S + s - 1`` of the result is step ``s`` of row ``r``.
+
+        Returns:
+            The unrolled plan, ``R * S`` rows; ``self`` if it has one step already.
+        """
+        if self.num_steps == 1:
+            return self
+        steps = torch.arange(1, self.num_steps + 1, device=self.context_step.device)
+        context_step = self.context_step[:, None, :]  # (R, 1, Lc)
+        seen = (context_step >= 0) & (context_step < steps[:, None])  # (R, S, Lc)
+        slots = self._group_slots()  # (R, S, G)
+        rows = torch.arange(len(slots), device=slots.device)[:, None, None]
+        ids = torch.where(slots >= 0, self.target_ids[rows, slots.clamp(min=0)], -1)
+        # all (R, S, L) -> (R * S, L)
+        return replace(
+            self,
+            context_ids=torch.where(seen, self.context_ids[:, None], -1).flatten(0, 1),
+            context_step=torch.where(seen, 0, -1).flatten(0, 1),
+            target_ids=ids.flatten(0, 1),
+            target_step=torch.where(ids >= 0, 1, -1).flatten(0, 1),
+            num_steps=1,
+            num_context_steps=1,
+            tokens=self.tokens._replace(context=self.tokens.unrolled_context),
+            rows_per_sample=self.rows_per_sample * self.num_steps,
+        )
+
+    def roll(self, unrolled: Tensor) -> Tensor:
+        """Bring what was computed under ``self.unroll()`` back into this plan's slots.
+
+        Args:
+            unrolled: One vector per target slot of the unrolled plan, ``(R * S, G, D)``.
+
+        Returns:
+            ``(R, Lt, D)``; the vectors of padding slots are arbitrary.
+        """
+        if self.num_steps == 1:
+            return unrolled
+        num_rows, num_targets = self.target_step.shape
+        step = self.target_step.clamp(min=1) - 1  # (R, Lt)
+        sizes = self._group_sizes()  # (R, S)
+        first = (sizes.cumsum(-1) - sizes).gather(1, step)  # (R, Lt)
+        slot = torch.arange(num_targets, device=step.device) - first
+        row = (
+            torch.arange(num_rows, device=step.device)[:, None] * self.num_steps + step
+        )
+        index = row * unrolled.shape[1] + slot.clamp(0, unrolled.shape[1] - 1)
+        # (R * S, G, D) -> (R * S * G, D) -> (R * Lt, D) -> (R, Lt, D)
+        taken = unrolled.flatten(0, 1).index_select(0, index.flatten())
+        return taken.unflatten(0, index.shape)
+
+    def gather(self, tokens: Tensor, ids: Tensor) -> Tensor:
+        """Take tokens of each plan row from its image.
+
+        Args:
+            tokens: ``(B, P, D)``.
+            ids: ``context_ids`` or ``target_ids``, ``(R, L)``.
+
+        Returns:
+            ``(R, L, D)``; padding slots repeat patch 0.
+        """
+        rows = torch.arange(len(ids), device=ids.device) // self.rows_per_sample
+        index = rows[:, None] * self.num_patches + ids.clamp(min=0)  # (R, L)
+        # (B, P, D) -> (B * P, D) -> (R * L, D) -> (R, L, D)
+        taken = tokens.flatten(0, 1).index_select(0, index.flatten())
+        return taken.unflatten(0, ids.shape)
+
+    def target_weights(self) -> Tensor:
+        """Weight of each target token in the loss.
+
+        A mean over the patches of a group, then over the groups of a sample, then over
+        the samples: so each sample and each of its steps weighs the same, and the
+        average of equal batches over processes equals one process.
+
+        Returns:
+            ``(R, Lt)``, float32, zero at padding; they sum to one.
+        """
+        sizes = self._group_sizes()  # (R, S)
+        groups = (sizes > 0).view(self.num_samples, -1).sum(-1)  # (R, S) -> (B,)
+        groups = groups.repeat_interleave(self.rows_per_sample)[:, None]  # (R, 1)
+        size = sizes.gather(1, self.target_step.clamp(min=1) - 1)  # (R, Lt)
+        weight = 1.0 / (size * groups * self.num_samples).clamp(min=1).float()
+        return torch.where(self.target_ids >= 0, weight, 0.0)
+
+    def validate(self) -> None:
+        """Check every promise of the plan. Synchronises; for tests and debugging.
+
+        Raises:
+            ValueError: If an index or a step is out of range, a row repeats a context
+                patch, or the visible context of a step overlaps its targets.
+        """
+        for name, ids, step, low, high in (
+            ('context', self.context_ids, self.context_step, 0, self.num_context_steps),
+            ('target', self.target_ids, self.target_step, 1, self.num_steps + 1),
+        ):
+            padded = ids < 0
+            if not torch.equal(padded, step < 0):
+                raise ValueError(f'{name}: ids and steps disagree about padding')
+            if ((ids < -1) | (ids >= self.num_patches)).any():
+                raise ValueError(
+                    f'{name}: patch index outside 0..{self.num_patches - 1}'
+                )
+            if (~padded & ((step < low) | (step >= high))).any():
+                raise ValueError(f'{name}: step outside {low}..{high - 1}')
+        context, target = self.context_ids, self.target_ids
+        same = (context[:, :, None] == context[:, None, :]) & (context >= 0)[:, None]
+        if same.sum() != (context >= 0).sum():
+            raise ValueError('context: a row names one patch twice')
+        overlap = (context[:, :, None] == target[:, None, :]) & (target >= 0)[:, None]
+        seen = self.context_step[:, :, None] < self.target_step[:, None, :]
+        if (overlap & seen).any():
+            raise ValueError('a target is visible as context at its own step')
+
+    def _group_sizes(self) -> Tensor:
+        """Number of targets of each step, ``(R, S)``."""
+        steps = torch.arange(1, self.num_steps + 1, device=self.target_step.device)
+        return (self.target_step[:, None, :] == steps[:, None]).sum(-1)
+
+    def _group_slots(self) -> Tensor:
+        """Target slots of each step, ``(R, S, G)``, -1 pads a group."""
+        sizes = self._group_sizes()
+        first = sizes.cumsum(-1) - sizes  # (R, S)
+        offset = torch.arange(self.group_length, device=sizes.device)
+        return torch.where(offset < sizes[..., None], first[..., None] + offset, -1)
+
+
+def _pack(key: Tensor, wanted: Tensor, length: int, num_patches: int):
+    """Sort the wanted keys ``step * P + patch`` to the front and split them.
+
+    Args:
+        key: ``(R, M)``, int64.
+        wanted: ``(R, M)``, bool, at most ``length`` per row.
+        length: Slots to keep.
+        num_patches: ``P``.
+
+    Returns:
+        Patch indices and steps, each ``(R, length)``, -1 pads.
+    """
+    beyond = torch.iinfo(torch.int64).max
+    packed = torch.where(wanted, key, beyond).sort(dim=1).values[:, :length]
+    real = packed < beyond
+    return (
+        torch.where(real, packed % num_patches, -1),
+        torch.where(real, packed // num_patches, -1),
+    )
+
+
+def _real_slots(real: Tensor, count: int) -> Tensor:
+    """Indices of the True entries, without asking the device how many there are.
+
+    Args:
+        real: ``(R, L)``, bool.
+        count: How many are True.
+
+    Returns:
+        ``(count,)``, rising.
+    """
+    flat = real.flatten()  # (R, L) -> (R * L,)
+    place = torch.where(flat, flat.cumsum(0) - 1, count)
+    slots = torch.empty(count + 1, dtype=torch.int64, device=real.device)
+    index = torch.arange(len(flat), device=real.device)
+    return slots.scatter_(0, place, index)[:count]
+
+
+def _diagonal(visible: Tensor) -> Tensor:
+    """Identity over the last two axes of a ``(R, L, L)`` mask."""
+    return torch.eye(visible.shape[-1], dtype=torch.bool, device=visible.device)

@@ -1,0 +1,121 @@
+"""What regions are asked for, and what comes back.
+
+Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``N`` regions.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import IntEnum
+
+from torch import Tensor
+
+BACKENDS = ('torch', 'opencv')
+
+
+class Source(IntEnum):
+    """Where a region comes from."""
+
+    #: A component of the thresholded map.
+    COMPONENT = 0
+    #: A piece of a component that was too large.
+    SPLIT = 1
+    #: Found by thresholding what earlier regions left.
+    SECONDARY = 2
+    #: A random block.
+    RANDOM = 3
+    #: What the other regions leave: always the last rank.
+    REST = 4
+    #: A region without patches: only the released rule leaves those.
+    EMPTY = 5
+
+
+@dataclass
+class Regions:
+    """Regions of a batch: disjoint, and together the whole grid.
+
+    Args:
+        rank: Rank of the region that each patch belongs to, ``(B, H, W)``, int64 in
+            ``[0, N)``.
+        source: Code of :class:`Source` per rank, ``(B, N)``, int64.
+        degenerate: Maps that could not be used, ``(B,)``, bool.
+    """
+
+    rank: Tensor
+    source: Tensor
+    degenerate: Tensor
+
+
+@dataclass(frozen=True)
+class RegionRule:
+    """How regions are cut out of a saliency map.
+
+    Args:
+        num_regions: ``N``, the rest included.
+        min_area: Lowest area of a region but the rest, as a share of the grid.
+        max_area: Highest area of a region but the rest, as a share of the grid.
+        min_patches: Lowest number of patches of a region but the rest.
+        aspect: Lowest and highest height over width of random blocks.
+        split: Split components above ``max_area``. Without it they stay whole, as large
+            as the other regions allow.
+        secondary: Threshold what is left again while regions are missing.
+        released: The released selection: no split, no secondary cues, no random
+            blocks. Ranks without a component stay empty, and ``min_patches`` and
+            ``max_area`` do not count.
+        backend: ``'torch'``, batched on the device of the map, or ``'opencv'``, one map
+            at a time. Both give the same regions.
+
+    Raises:
+        ValueError: If an option is unknown or out of range.
+    """
+
+    num_regions: int = 5
+    min_area: float = 0.15
+    max_area: float = 0.2
+    min_patches: int = 10
+    aspect: tuple[float, float] = (0.75, 1.5)
+    split: bool = True
+    secondary: bool = True
+    released: bool = False
+    backend: str = 'torch'
+
+    def __post_init__(self) -> None:
+        if self.num_regions < 2:
+            raise ValueError(f'num_regions must be at least 2, got {self.num_regions}')
+        if not 0 < self.min_area <= self.max_area < 1:
+            raise ValueError(
+                'areas are shares of the grid with 0 < min_area <= max_area < 1, got '
+                f'min_area={self.min_area} and max_area={self.max_area}'
+            )
+        if self.min_patches < 1:
+            raise ValueError(f'min_patches must be at least 1, got {self.min_patches}')
+        if len(self.aspect) != 2 or not 0 < self.aspect[0] <= self.aspect[1]:
+            raise ValueError(
+                'aspect must be two positive numbers, the lower first, got '
+                f'{self.aspect}'
+            )
+        if self.backend not in BACKENDS:
+            raise ValueError(
+                f'backend must be one of {", ".join(BACKENDS)}, got {self.backend!r}'
+            )
+
+    def sizes(self, num_patches: int) -> tuple[int, int]:
+        """Bounds of the number of patches of each region but the rest.
+
+        Args:
+            num_patches: ``P``.
+
+        Returns:
+            Lowest and highest number of patches, ``m`` and ``M``.
+
+        Raises:
+            ValueError: If there are more regions than patches.
+        """
+        if num_patches < self.num_regions:
+            raise ValueError(
+                f'{num_patches} patches cannot hold num_regions={self.num_regions} '
+                'regions: use fewer regions, a larger image or smaller patches'
+            )
+        # shares such as 0.29 * 100 = 28.999999999999996 must not lose a patch
+        least = math.ceil(self.min_area * num_patches - 1e-9)
+        low = min(max(self.min_patches, least), num_patches // self.num_regions)
+        return low, max(low, math.floor(self.max_area * num_patches + 1e-9))

@@ -1,0 +1,219 @@
+"""Writing the backbone of a pre-training checkpoint as a file of its own."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .checkpoint import METADATA_KEY, load_checkpoint
+from .initialize import describe_vit, split_encoders, state_dict_of
+
+LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm')
+_TIMM_NAMES = (
+    (r'^(cls_token|pos_embed)$', r'\1'),
+    (r'^patch_embed\.projection\.(\w+)$', r'patch_embed.proj.\1'),
+    (r'^layers\.(\d+)\.ln([12])\.(\w+)$', r'blocks.\1.norm\2.\3'),
+    (r'^layers\.(\d+)\.attn\.(qkv|proj)\.(\w+)$', r'blocks.\1.attn.\2.\3'),
+    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.(\w+)$', r'blocks.\1.mlp.fc1.\2'),
+    (r'^layers\.(\d+)\.ffn\.layers\.1\.(\w+)$', r'blocks.\1.mlp.fc2.\2'),
+    (r'^ln1\.(\w+)$', r'norm.\1'),
+)
+
+
+def to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Renames the keys of mmpretrain's VisionTransformer to those of timm's.
+
+    Args:
+        state: Name to tensor in mmpretrain's names.
+
+    Returns:
+        The same tensors under timm's names.
+
+    Raises:
+        ValueError: A key has no counterpart in a plain timm ViT.
+    """
+    renamed = {}
+    for key, value in state.items():
+        for pattern, name in _TIMM_NAMES:
+            if re.match(pattern, key):
+                renamed[re.sub(pattern, name, key)] = value
+                break
+        else:
+            raise ValueError(
+                f'"{key}" has no counterpart in timm\'s VisionTransformer. Export '
+                'with --layout mmpretrain instead.'
+            )
+    return renamed
+
+
+def export_backbone(
+    checkpoint: str | Path,
+    out: str | Path,
+    encoder: str = 'target',
+    layout: str = 'mmpretrain',
+) -> dict:
+    """Writes one encoder of a pre-training checkpoint, and nothing else of it.
+
+    The file is written beside its place, read again, compared and only then moved
+    there.
+
+    Args:
+        checkpoint: Path of the pre-training checkpoint.
+        out: Path to write, ending in ``.pth`` or ``.safetensors``.
+        encoder: 'target' (the EMA encoder) or 'context'.
+        layout: Whose key names: 'mmpretrain', 'mmdet' and 'mmseg' share them, 'timm'
+            has its own.
+
+    Returns:
+        The metadata that the file carries.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint or output folder.
+        ValueError: The checkpoint cannot be read, has not that encoder, or an
+            argument is not one of those above.
+    """
+    checkpoint, out = Path(checkpoint).expanduser(), Path(out).expanduser()
+    if layout not in LAYOUTS:
+        raise ValueError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}')
+    if out.suffix not in _WRITERS:
+        raise ValueError(f'{out} has to end in {" or ".join(_WRITERS)}')
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f'make the folder {out.parent} first')
+    source = load_checkpoint(checkpoint)
+    encoders = split_encoders(state_dict_of(source))
+    if encoder not in encoders:
+        raise ValueError(
+            f'{checkpoint} has no {encoder} encoder; it has: {", ".join(encoders)}. '
+            + ('Choose one by --encoder.' if 'plain' not in encoders else _ALREADY)
+        )
+    state = encoders[encoder]
+    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
+    if broken:
+        raise ValueError(
+            f'{checkpoint} has weights that are not finite ({broken[0]}): the training '
+            'diverged. Export an earlier checkpoint.'
+        )
+    meta = _metadata(checkpoint, source.get('meta') or {}, state, encoder, layout)
+    if layout == 'timm':
+        state = to_timm(state)
+    state = {key: value.detach().clone().contiguous() for key, value in state.items()}
+    _write_verified(out, state, meta)
+    return meta
+
+
+_ALREADY = 'A plain state dict is no pre-training checkpoint: use it as it is.'
+
+
+def loading_snippet(out: str | Path, meta: dict) -> str:
+    """Tells how to load an exported file.
+
+    Args:
+        out: Its path.
+        meta: Its metadata.
+
+    Returns:
+        Lines to paste into a config, or into a script for timm.
+    """
+    facts = meta['architecture']
+    grid, patch_size = facts.get('grid'), facts.get('patch_size')
+    size = grid and tuple(g * p for g, p in zip(grid, patch_size, strict=True))
+    patch_size = patch_size and patch_size[0]
+    token = facts.get('class_token')
+    if meta['layout'] != 'timm':
+        arch = {
+            to: facts.get(name)
+            for to, name in (
+                ('embed_dims', 'embed_dims'),
+                ('num_layers', 'depth'),
+                ('num_heads', 'num_heads'),
+                ('feedforward_channels', 'feedforward_channels'),
+            )
+        }
+        return (
+            "custom_imports = dict(imports=['dseq_mm'])\n"
+            "backbone = dict(\n    type='mmpretrain.VisionTransformer',\n"
+            f'    arch={arch},\n    img_size={size}, patch_size={patch_size}, '
+            f"with_cls_token={token},\n    out_type='featmap',\n"
+            f"    init_cfg=dict(type='StrictPretrained', checkpoint='{out}'))"
+        )
+    load = (
+        f"torch.load('{out}', weights_only=True)['state_dict']"
+        if Path(out).suffix == '.pth'
+        else f"safetensors.torch.load_file('{out}')"
+    )
+    width, hidden = facts.get('embed_dims'), facts.get('feedforward_channels')
+    return (
+        'model = timm.models.VisionTransformer(\n'
+        f'    img_size={size}, patch_size={patch_size}, embed_dim={width},\n'
+        f'    depth={facts.get("depth")}, '
+        f'num_heads={facts.get("num_heads")}, '
+        f'mlp_ratio={hidden / width if hidden else None},\n    class_token={token}, '
+        "global_pool='avg', fc_norm=False, num_classes=0)\n"
+        f'model.load_state_dict({load})'
+    )
+
+
+def _metadata(
+    checkpoint: Path, meta: dict, state: dict, encoder: str, layout: str
+) -> dict:
+    """What the exported file says about itself; plain types only."""
+    try:
+        from dseq_mm import __version__ as version
+    except ImportError:  # not installed, run from a bare copy of this subpackage
+        version = None
+    digest = hashlib.sha256()
+    with checkpoint.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return dict(
+        description=f'{encoder} encoder of a pre-training checkpoint, backbone alone',
+        format='dseq_mm.backbone',
+        format_version=1,
+        encoder=encoder,
+        layout=layout,
+        architecture=describe_vit(state, meta.get('cfg', '')),
+        source=dict(
+            name=checkpoint.name,
+            sha256=digest.hexdigest(),
+            epoch=meta.get('epoch'),
+            iter=meta.get('iter'),
+        ),
+        dseq_mm_version=version,
+    )
+
+
+def _write_safetensors(path: Path, state: dict, meta: dict) -> None:
+    from safetensors.torch import save_file
+
+    metadata = {'format': 'pt', METADATA_KEY: json.dumps(meta)}
+    save_file(state, str(path), metadata)
+
+
+def _write_torch(path: Path, state: dict, meta: dict) -> None:
+    torch.save(dict(state_dict=state, meta=meta), path)
+
+
+_WRITERS: dict[str, Callable] = {
+    '.pth': _write_torch,
+    '.safetensors': _write_safetensors,
+}
+
+
+def _write_verified(out: Path, state: dict[str, Tensor], meta: dict) -> None:
+    """Writes, reads again, compares and moves the file to its place."""
+    draft = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
+    try:
+        _WRITERS[out.suffix](draft, state, meta)
+        written = load_checkpoint(draft)
+        tensors = written['state_dict']
+        same = tensors.keys() == state.keys() and written['meta'] == meta
+        if not same or not all(torch.equal(tensors[k], state[k]) for k in state):
+            raise OSError(f'{out} was not written correctly; is the disk in order?')
+        os.replace(draft, out)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,347 @@
+"""What the command-line tools share: arguments, what they change, processes.
+
+Each function that changes a config returns what the user should know as a list of
+lines; the tools write them to the run's log once there is one.
+"""
+
+import argparse
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.dist import init_dist, is_distributed, master_only
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .configs import resolve_config
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that training and testing share.
+
+    Args:
+        parser: Where they go.
+    """
+    parser.add_argument(
+        'config', help='path of a config, or its name, such as dseq_vitb16_600e'
+    )
+    parser.add_argument(
+        '--work-dir', help='where logs and results go (work_dirs/NAME_OF_CONFIG)'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: key=value pairs, as in '
+        'train_dataloader.batch_size=64 or key="[a,b]"; nested brackets need quotes',
+    )
+    parser.add_argument(
+        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
+    )
+    # torch.distributed passes one of them, depending on its age
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the arguments that all tools share.
+
+    Args:
+        args: What was parsed; see :func:`add_common_arguments`.
+
+    Returns:
+        The config, ``work_dir`` set.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(resolve_config(args.config))
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(field) is not None:
+            _set_dataloader_defaults(cfg[field])
+    return cfg
+
+
+def _set_dataloader_defaults(loader):
+    loader.setdefault('pin_memory', torch.cuda.is_available())
+    loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+    loader.setdefault('collate_fn', dict(type='default_collate'))
+
+
+def check_file(path: str, advice: str = '') -> None:
+    """Complain about a checkpoint that is not there before anything is built.
+
+    Args:
+        path: Path of a checkpoint on this machine.
+        advice: What else the user could do.
+
+    Raises:
+        ValueError: If there is no such file.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f'There is no checkpoint {path}. {advice}'.rstrip())
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """Apply ``--resume``.
+
+    Args:
+        cfg: Changed in place.
+        resume: ``'auto'`` for the newest checkpoint in ``work_dir``, a path, or None
+            for a fresh run.
+
+    Raises:
+        ValueError: If the config also sets ``load_from``, or the file is missing.
+    """
+    if resume is None:
+        return
+    if cfg.get('load_from'):
+        raise ValueError(
+            f'--resume continues a run, load_from={cfg.load_from!r} starts a new one '
+            'from weights: both together have no meaning. Drop --resume, or pass '
+            '--cfg-options load_from=None.'
+        )
+    cfg.resume = True
+    cfg.load_from = None
+    if resume != 'auto':
+        check_file(resume, '--resume without a path takes the newest checkpoint.')
+        cfg.load_from = resume
+
+
+def set_amp(cfg: Config) -> None:
+    """Apply ``--amp``: bfloat16 with our wrapper, mmengine's float16 otherwise.
+
+    Args:
+        cfg: Changed in place.
+
+    Raises:
+        ValueError: If mmengine's wrapper is asked for without a GPU.
+    """
+    wrapper = cfg.optim_wrapper
+    if _bare_type(wrapper) == 'GuardedOptimWrapper':
+        wrapper.dtype = 'bfloat16'
+        return
+    if not torch.cuda.is_available():
+        raise ValueError(
+            '--amp with AmpOptimWrapper needs a GPU. On the CPU set '
+            "optim_wrapper.type='GuardedOptimWrapper', which trains in bfloat16."
+        )
+    wrapper.type = 'AmpOptimWrapper'
+    wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """Apply ``--auto-scale-lr``.
+
+    Args:
+        cfg: Changed in place.
+
+    Raises:
+        ValueError: If the config does not say for which batch size its rate is meant.
+    """
+    if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+        raise ValueError(
+            '--auto-scale-lr needs the batch size that the learning rate is meant '
+            'for: add auto_scale_lr = dict(base_batch_size=...) to the config.'
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def disable_validation(cfg: Config) -> list[str]:
+    """Apply ``--no-validate``: no validation loop and no kNN hook.
+
+    Args:
+        cfg: Changed in place.
+
+    Returns:
+        Lines for the log.
+    """
+    for field in ('val_cfg', 'val_dataloader', 'val_evaluator'):
+        cfg[field] = None
+    return drop_hooks(cfg, 'KNNHook', 'validation is off')
+
+
+def has_hook(cfg: Config, name: str) -> bool:
+    """Whether the config has a custom hook of one type.
+
+    Args:
+        cfg: The config.
+        name: Type of the hook, without scope.
+
+    Returns:
+        True if it has.
+    """
+    return any(_bare_type(hook) == name for hook in cfg.get('custom_hooks') or [])
+
+
+def drop_hooks(cfg: Config, name: str, reason: str) -> list[str]:
+    """Remove the custom hooks of one type.
+
+    Args:
+        cfg: Changed in place.
+        name: Type of the hook, without scope.
+        reason: Why, for the log.
+
+    Returns:
+        One line for the log if there was such a hook.
+    """
+    if not has_hook(cfg, name):
+        return []
+    cfg.custom_hooks = [h for h in cfg.custom_hooks if _bare_type(h) != name]
+    return [f'{name} was removed: {reason}.']
+
+
+def _bare_type(cfg):
+    """Type name of a config without its scope."""
+    name = cfg.get('type', '')
+    return name.rpartition('.')[-1] if isinstance(name, str) else name.__name__
+
+
+def use_folder(cfg: Config, folder: str) -> list[str]:
+    """Apply ``--data``: train on all images under a folder, without labels.
+
+    The innermost training data set is replaced, its pipeline and wrappers stay. Hooks
+    that need labels go.
+
+    Args:
+        cfg: Changed in place.
+        folder: The folder; images may lie in sub-folders.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        ValueError: If the folder is missing or has no image, or if the config
+            concatenates several data sets.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise ValueError(f'--data {folder}: there is no such folder.')
+    if not _has_image(path):
+        raise ValueError(
+            f'--data {folder}: no image in it or below it '
+            f'(looked for {", ".join(IMAGE_SUFFIXES)}).'
+        )
+    holder, key = cfg.train_dataloader, 'dataset'
+    while 'dataset' in holder[key]:
+        holder, key = holder[key], 'dataset'
+    replaced = holder[key]
+    if 'datasets' in replaced:
+        raise ValueError(
+            f'--data cannot replace a {_bare_type(replaced)} of several data sets; '
+            'write a config with one train_dataloader.dataset.'
+        )
+    holder[key] = ConfigDict(
+        type='CustomDataset',
+        data_root='',
+        data_prefix=str(path),
+        with_label=False,
+        pipeline=replaced.pipeline,
+    )
+    return [
+        f'Training on the images under {path} instead of {_bare_type(replaced)}.',
+        *drop_hooks(cfg, 'KNNHook', f'the images of {path} have no labels'),
+    ]
+
+
+def _has_image(path):
+    return any(
+        name.lower().endswith(IMAGE_SUFFIXES)
+        for _, _, names in os.walk(path, followlinks=True)
+        for name in names
+    )
+
+
+def prepare_distributed(cfg: Config, launcher: str) -> None:
+    """Set the launcher and, without a GPU, what mmengine cannot do itself.
+
+    mmengine picks a CUDA device before it makes any process group, and hands a device
+    number to DistributedDataParallel; both fail on the CPU. So the gloo group is made
+    here, which mmengine then keeps, and the wrapper is told that there is no device.
+
+    Args:
+        cfg: Changed in place.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        ValueError: If several processes without GPU come from another launcher than
+            PyTorch's.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return
+    if launcher != 'pytorch':
+        raise ValueError(
+            f'--launcher {launcher} needs GPUs. Several processes on the CPU are '
+            'started by tools/dist_train.sh or tools/dist_test.sh.'
+        )
+    if not is_distributed():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        # mmengine's own values where no wrapper is configured
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+    cfg.model_wrapper_cfg = wrapper
+
+
+def run(cfg: Config, notes: list[str], method: str) -> None:
+    """Build the runner, write the notes to its log, and run it.
+
+    Args:
+        cfg: The finished config.
+        notes: What the functions above returned.
+        method: ``'train'`` or ``'test'``.
+    """
+    build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
+    runner = build(cfg)
+    for note in notes:
+        runner.logger.info(note)
+    try:
+        getattr(runner, method)()
+    finally:
+        # after an error too: a progress bar would hide what is printed next
+        runner.call_hook('close_bar')
+    _leave_group()
+
+
+def run_knn(cfg: Config, checkpoint: str) -> None:
+    """Measure a pre-training checkpoint by kNN, as the config's ``KNNHook`` says.
+
+    The metrics are printed and written to ``knn.json`` in the work dir.
+
+    Args:
+        cfg: The finished config.
+        checkpoint: Path of the checkpoint.
+    """
+    from ..evaluation.knn import evaluate_config
+
+    if cfg.launcher != 'none' and not is_distributed():
+        init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    _report(evaluate_config(cfg, checkpoint), Path(cfg.work_dir) / 'knn.json')
+    _leave_group()
+
+
+@master_only
+def _report(metrics, path):
+    text = json.dumps(metrics, indent=2)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text + '\n')
+    print(text)
+    print(f'Written to {path}')
+
+
+def _leave_group():
+    if is_distributed():
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,110 @@
+"""Two gloo processes of batch b equal one process of batch 2b."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch.nn.parallel import DistributedDataParallel
+
+from dseq_mm.engine import GuardedOptimWrapper
+from dseq_mm.models.jepa import TrainingClock
+from tests.models.builders import build_jepa, images, samples
+
+INDICES = [7, 3, 11, 0]
+
+
+def one_step(model, wrapped, rows, kwargs):
+    """Loss, plan, gradients and target encoder after one step on some rows."""
+    model.clock = TrainingClock(2, 5, kwargs['progress'])
+    plans = []
+    model.mask_generator.register_forward_hook(lambda m, a, plan: plans.append(plan))
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optim = GuardedOptimWrapper(optimizer=torch.optim.SGD(parameters, lr=0.1))
+    inputs = images(4, dtype=torch.float64)[rows]
+    data_samples = samples([INDICES[row] for row in rows])
+    losses = wrapped(inputs, data_samples, mode='loss')
+    optim.zero_grad()
+    losses['loss'].backward()
+    gradients = {
+        name: p.grad.clone()
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
+    optim.zero_grad()
+    losses = wrapped(inputs, data_samples, mode='loss')
+    optim.update_params(losses['loss'])
+    model.target_encoder.total_steps = 3
+    model.target_encoder.update_parameters(model.backbone)
+    plan = plans[0]
+    rows = [
+        sorted(zip(s, i, strict=False))
+        for ids, steps in (
+            (plan.context_ids, plan.context_step),
+            (plan.target_ids, plan.target_step),
+        )
+        for i, s in zip(ids.tolist(), steps.tolist(), strict=False)
+    ]
+    # padding differs with the batch; it is no part of the plan
+    rows = [[pair for pair in row if pair[1] >= 0] for row in rows]
+    return dict(
+        loss=losses['loss'].detach(),
+        plan=rows,
+        gradients=gradients,
+        target=model.target_encoder.state_dict(),
+    )
+
+
+def worker(rank, file, kwargs, out):
+    dist.init_process_group(
+        'gloo', init_method=f'file://{file}', rank=rank, world_size=2
+    )
+    torch.set_num_threads(1)
+    model = build_jepa(**kwargs['model']).double()
+    result = one_step(
+        model, DistributedDataParallel(model), list(range(4))[rank::2], kwargs
+    )
+    torch.save(result, f'{out}.{rank}')
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ('model', 'progress'),
+    [
+        (dict(method='DSeqJEPA'), 0.5),
+        (dict(method='IJEPA'), 0.5),
+        (
+            dict(
+                method='DSeqJEPA',
+                mask_generator=dict(
+                    type='DiscriminativeMaskGenerator',
+                    saliency=dict(type='GradCAM'),
+                    num_regions=3,
+                    curriculum=dict(unit='batch'),
+                ),
+            ),
+            0.0,
+        ),
+    ],
+)
+def test_two_processes_equal_one(tmp_path, model, progress):
+    kwargs = dict(model=model, progress=progress)
+    single = build_jepa(**model).double()
+    expected = one_step(single, single, list(range(4)), kwargs)
+    out = tmp_path / 'result'
+    mp.spawn(worker, (str(tmp_path / 'store'), kwargs, str(out)), nprocs=2)
+    results = [torch.load(f'{out}.{rank}', weights_only=True) for rank in range(2)]
+    loss = (results[0]['loss'] + results[1]['loss']) / 2
+    torch.testing.assert_close(loss, expected['loss'], rtol=1e-6, atol=1e-8)
+    half = len(expected['plan']) // 2
+    for rank, result in enumerate(results):
+        context = expected['plan'][:half][rank::2]
+        target = expected['plan'][half:][rank::2]
+        assert result['plan'] == context + target
+        for name, gradient in expected['gradients'].items():
+            torch.testing.assert_close(
+                result['gradients'][name], gradient, rtol=1e-5, atol=1e-8
+            )
+        for name, value in expected['target'].items():
+            torch.testing.assert_close(
+                result['target'][name], value, rtol=1e-6, atol=1e-9
+            )

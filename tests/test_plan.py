@@ -1,0 +1,165 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dseq_mm.plan import PredictionPlan, TokenCounts
+from tests.oracles.plans import random_plan, sees, tokens_of
+
+PLANS = st.builds(
+    lambda rows, patches, steps, seed, growing: random_plan(
+        rows, patches, steps, torch.Generator().manual_seed(seed), growing
+    ),
+    st.integers(1, 4),
+    st.integers(2, 9),
+    st.integers(1, 4),
+    st.integers(0, 10**6),
+    st.booleans(),
+)
+quick = settings(deadline=None, max_examples=40)
+
+
+@quick
+@given(PLANS)
+def test_random_plans_are_valid_and_visible_context_excludes_targets(plan):
+    plan.validate()
+    plan.unroll().validate()
+
+
+@quick
+@given(PLANS, st.booleans())
+def test_visibility_equals_the_rule_token_by_token(plan, with_copies):
+    copies = plan.num_context_steps if with_copies else 0
+    encoder = plan.context_visibility(copies).mask
+    predictor = plan.predictor_visibility().mask
+    for row in range(len(plan.context_ids)):
+        context, _ = tokens_of(plan, row, copies)
+        real = len(context)
+        for i, query in enumerate(context):
+            expected = [sees(query, key) for key in context]
+            assert encoder[row, i, :real].tolist() == expected
+        assert not encoder[row, :real, real:].any()
+        assert torch.equal(
+            encoder[row, real:], torch.eye(encoder.shape[-1], dtype=torch.bool)[real:]
+        )
+        context, target = tokens_of(plan, row)
+        slots = list(range(len(context)))
+        slots += [plan.context_ids.shape[1] + i for i in range(len(target))]
+        tokens = context + target
+        for i, query in zip(slots, tokens, strict=False):
+            expected = {
+                j for j, key in zip(slots, tokens, strict=False) if sees(query, key)
+            } | {i}
+            assert set(predictor[row, i].nonzero().flatten().tolist()) == expected
+
+
+@quick
+@given(PLANS)
+def test_packing_keeps_the_real_tokens_and_zeroes_padding(plan):
+    for candidate in (plan, plan.unroll()):
+        real = candidate.context_ids >= 0
+        assert real.sum() == candidate.tokens.context
+        assert (candidate.target_ids >= 0).sum() == candidate.tokens.target
+        for visible, ids in (
+            (candidate.context_visibility(), candidate.context_ids),
+            (
+                candidate.predictor_visibility(),
+                torch.cat([candidate.context_ids, candidate.target_ids], dim=1),
+            ),
+        ):
+            tokens = torch.randn(*ids.shape, 2)
+            packed = visible.pack(tokens)
+            assert torch.equal(packed, tokens[ids >= 0])
+            expected = torch.where(ids[..., None] >= 0, tokens, 0.0)
+            assert torch.equal(visible.pad(packed), expected)
+
+
+@quick
+@given(PLANS)
+def test_unroll_makes_one_plan_per_step_sample_major(plan):
+    unrolled = plan.unroll()
+    assert len(unrolled.context_ids) == len(plan.context_ids) * plan.num_steps
+    assert unrolled.num_samples == plan.num_samples
+    for row in range(len(plan.context_ids)):
+        context, target = tokens_of(plan, row)
+        for step in range(1, plan.num_steps + 1):
+            now_context, now_target = tokens_of(
+                unrolled, row * plan.num_steps + step - 1
+            )
+            assert now_context == [('context', 0, p) for _, s, p in context if s < step]
+            assert now_target == [('target', 1, p) for _, s, p in target if s == step]
+
+
+@quick
+@given(PLANS)
+def test_roll_brings_unrolled_slots_back(plan):
+    unrolled = plan.unroll()
+    marks = torch.stack(
+        [
+            unrolled.target_ids,
+            torch.arange(len(unrolled.target_ids))[:, None].expand_as(
+                unrolled.target_ids
+            ),
+        ],
+        dim=-1,
+    )
+    rolled = plan.roll(marks)
+    real = plan.target_ids >= 0
+    rows = torch.arange(len(real))[:, None] * plan.num_steps + plan.target_step - 1
+    assert torch.equal(rolled[..., 0][real], plan.target_ids[real])
+    if plan.num_steps > 1:
+        assert torch.equal(rolled[..., 1][real], rows[real])
+
+
+@quick
+@given(PLANS)
+def test_weights_average_patches_then_groups_then_samples(plan):
+    for candidate in (plan, plan.unroll()):
+        weights = candidate.target_weights()
+        if all((plan.target_ids >= 0).any(1)):
+            torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
+        assert (weights[candidate.target_ids < 0] == 0).all()
+    weights = plan.target_weights()
+    for row in range(len(plan.target_ids)):
+        _, target = tokens_of(plan, row)
+        sizes = {}
+        for _, step, _ in target:
+            sizes[step] = sizes.get(step, 0) + 1
+        for slot, (_, step, _) in enumerate(target):
+            expected = 1 / sizes[step] / len(sizes) / len(plan.target_ids)
+            assert weights[row, slot].item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_exact_mode_refuses_growing_context():
+    context = torch.tensor([[0, 1, -1]])
+    targets = torch.tensor([[[False, True, False], [False, False, True]]])
+    with pytest.raises(ValueError, match='context steps'):
+        PredictionPlan.from_masks(context, targets, 2, context_sees_targets=True)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(context_ids=torch.tensor([[0, 9]])), 'patch index'),
+        (dict(context_ids=torch.tensor([[0, 0]])), 'twice'),
+        (dict(context_step=torch.tensor([[0, 3]])), 'step outside'),
+        (dict(target_step=torch.tensor([[0]])), 'step outside'),
+        (dict(target_ids=torch.tensor([[0]])), 'visible as context'),
+        (dict(context_ids=torch.tensor([[0, -1]])), 'padding'),
+    ],
+)
+def test_validate_names_what_is_wrong(change, message):
+    fields = dict(
+        context_ids=torch.tensor([[0, 1]]),
+        context_step=torch.tensor([[0, 0]]),
+        target_ids=torch.tensor([[2]]),
+        target_step=torch.tensor([[1]]),
+        num_patches=3,
+        num_steps=1,
+        num_context_steps=1,
+        group_length=1,
+        tokens=TokenCounts(2, 1, 2),
+    )
+    PredictionPlan(**fields).validate()
+    with pytest.raises(ValueError, match=message):
+        PredictionPlan(**{**fields, **change}).validate()

@@ -1,0 +1,148 @@
+"""tools/train.py and tools/test.py on a model of one weight, and their errors."""
+
+import json
+
+import pytest
+import torch
+from mmengine.dataset import BaseDataset
+from mmengine.evaluator import BaseMetric
+from mmengine.model import BaseModel
+from mmpretrain.registry import DATASETS, METRICS, MODELS
+
+CONFIG = """
+default_scope = 'mmpretrain'
+model = dict(type='ToyForTools')
+train_dataloader = dict(
+    batch_size=2, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='ToyDataForTools', pipeline=[]))
+train_cfg = dict(by_epoch=True, max_epochs=2)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=0.1))
+custom_hooks = [dict(type='ProgressHook')]
+default_hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1))
+"""
+TEST_LOOP = """
+test_dataloader = dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(type='ToyDataForTools', pipeline=[]))
+test_cfg = dict()
+test_evaluator = dict(type='ToyMetricForTools')
+"""
+
+
+@pytest.fixture(autouse=True)
+def toys(monkeypatch):
+    """Register the toys for the length of a test."""
+
+    class ToyForTools(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, inputs, mode='tensor'):
+            if mode == 'loss':
+                return dict(loss=self.weight**2)
+            return [self.weight.item()]
+
+    class ToyDataForTools(BaseDataset):
+        def load_data_list(self):
+            return [dict(inputs=torch.zeros(1)) for _ in range(4)]
+
+        def prepare_data(self, idx):
+            return dict(inputs=torch.zeros(1))
+
+    class ToyMetricForTools(BaseMetric):
+        def process(self, data_batch, data_samples):
+            self.results += data_samples
+
+        def compute_metrics(self, results):
+            return dict(weight=sum(results) / len(results))
+
+    for registry, toy in (
+        (MODELS, ToyForTools), (DATASETS, ToyDataForTools), (METRICS, ToyMetricForTools)
+    ):  # fmt: skip
+        registry.register_module(module=toy, force=True)
+    yield
+    for registry, name in (
+        (MODELS, 'ToyForTools'), (DATASETS, 'ToyDataForTools'),
+        (METRICS, 'ToyMetricForTools'),
+    ):  # fmt: skip
+        registry._module_dict.pop(name)
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'toy.py'
+    path.write_text(CONFIG)
+    return path
+
+
+def weight_of(path):
+    return torch.load(path, weights_only=False)['state_dict']['weight']
+
+
+def test_train_resume_test(config, load_tool, tmp_path):
+    train, test = load_tool('train'), load_tool('test')
+    train.main([str(config)])
+    work_dir = tmp_path / 'work_dirs' / 'toy'
+    assert weight_of(work_dir / 'epoch_2.pth') == pytest.approx(0.8**4)
+
+    # one more epoch, from the checkpoint that is there
+    longer = ['--cfg-options', 'train_cfg.max_epochs=3']
+    train.main([str(config), '--resume', *longer])
+    assert weight_of(work_dir / 'epoch_3.pth') == pytest.approx(0.8**6)
+
+    config.write_text(CONFIG + TEST_LOOP)
+    test.main([str(config), str(work_dir / 'epoch_3.pth'), '--work-dir', 'tested'])
+    results = list((tmp_path / 'tested').glob('*/*.json'))
+    assert json.loads(results[0].read_text())['weight'] == pytest.approx(0.8**6)
+
+
+def test_bar_goes_when_training_fails(config, load_tool, monkeypatch):
+    closed = []
+    monkeypatch.setattr(
+        'dseq_mm.engine.progress_hook.ProgressHook.close_bar',
+        lambda self, runner=None: closed.append(runner),
+    )
+    monkeypatch.setattr(
+        MODELS.get('ToyForTools'), 'train_step', lambda *args, **kwargs: 1 / 0
+    )
+    with pytest.raises(ZeroDivisionError):
+        load_tool('train').main([str(config)])
+    assert len(closed) == 1
+
+
+def test_knn_of_a_pretraining_config(config, load_tool, monkeypatch, capsys):
+    config.write_text(CONFIG + "custom_hooks.append(dict(type='KNNHook'))\n")
+    checkpoint = config.with_suffix('.pth')
+    checkpoint.touch()
+    monkeypatch.setattr(
+        'dseq_mm.evaluation.knn.evaluate_config',
+        lambda cfg, path: dict(knn_last=12.5, asked=str(path)),
+    )
+    load_tool('test').main([str(config), str(checkpoint)])
+    written = json.loads((config.parent / 'work_dirs/toy/knn.json').read_text())
+    assert written == dict(knn_last=12.5, asked=str(checkpoint))
+    assert '"knn_last": 12.5' in capsys.readouterr().out
+
+
+def test_nothing_to_evaluate(config, load_tool):
+    checkpoint = config.with_suffix('.pth')
+    checkpoint.touch()
+    with pytest.raises(ValueError, match='neither a test_dataloader nor a KNNHook'):
+        load_tool('test').main([str(config), str(checkpoint)])
+    with pytest.raises(ValueError, match='no checkpoint'):
+        load_tool('test').main([str(config), 'missing.pth'])
+
+
+def test_data_folder_is_checked_before_anything_is_built(config, load_tool):
+    with pytest.raises(ValueError, match='no such folder'):
+        load_tool('train').main([str(config), '--data', 'missing'])
+
+
+def test_train_arguments(load_tool):
+    parse = load_tool('train').parse_args
+    args = parse(['c.py', '--resume', '--amp', '--auto-scale-lr', '--no-validate'])
+    assert args.resume == 'auto' and args.amp and args.auto_scale_lr
+    assert args.no_validate and args.launcher == 'none' and args.data is None
+    args = parse(['c.py', '--resume', 'x.pth', '--data', 'images', '--local_rank=3'])
+    assert (args.resume, args.data, args.local_rank) == ('x.pth', 'images', 3)

@@ -1,0 +1,166 @@
+"""What is exported loads where it should and gives the same features."""
+
+import hashlib
+import runpy
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from dseq_mm.transfer import export
+from dseq_mm.transfer.checkpoint import load_checkpoint
+from dseq_mm.transfer.export import export_backbone, loading_snippet, to_timm
+from dseq_mm.transfer.initialize import load_backbone
+
+TOOL = str(Path(__file__).parents[2] / 'tools' / 'export_backbone.py')
+
+
+def features(module, images):
+    """Patch tokens of the last block, ``(B, P, D)``."""
+    with torch.no_grad():
+        return module.double()(images)[0].flatten(2).transpose(1, 2)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(
+        2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('encoder', ['target', 'context'])
+def test_loads_into_the_stock_vit(
+    tmp_path, pretraining, build_vit, images, suffix, encoder
+):
+    path, context, target = pretraining()
+    out = tmp_path / ('backbone' + suffix)
+    meta = export_backbone(path, out, encoder)
+    if suffix == '.pth':  # with no allow-list at all
+        state = torch.load(out, weights_only=True)['state_dict']
+    else:
+        state = load_file(out)
+    module = build_vit()
+    module.load_state_dict(state, strict=True)
+    source, other = (target, context) if encoder == 'target' else (context, target)
+    got = features(module, images)
+    assert (got - features(source, images)).abs().max() < 1e-10
+    assert (got - features(other, images)).abs().max() > 1e-3
+
+    assert load_checkpoint(out)['meta'] == meta
+    assert meta['source']['sha256'] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert meta['source'] | dict(sha256='') == dict(
+        name='epoch_2.pth', sha256='', epoch=2, iter=7
+    )
+    assert meta['encoder'] == encoder and meta['format_version'] == 1
+    assert meta['architecture'] == dict(
+        embed_dims=32,
+        depth=4,
+        num_heads=2,
+        feedforward_channels=64,
+        patch_size=[8, 8],
+        grid=[4, 4],
+        class_token=True,
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == [out.name, 'epoch_2.pth']
+    load_backbone(build_vit(), out)
+
+
+@pytest.mark.parametrize('class_token', [True, False])
+def test_loads_into_timm(tmp_path, pretraining, images, class_token):
+    path, _, target = pretraining(with_cls_token=class_token)
+    out = tmp_path / 'timm.pth'
+    meta = export_backbone(path, out, layout='timm')
+    # the snippet that the tool prints is what a user pastes
+    names = dict(timm=timm, torch=torch)
+    exec(loading_snippet(out, meta), names)
+    model = names['model'].double().eval()
+    with torch.no_grad():
+        tokens = model.forward_features(images)[:, int(class_token) :]
+        pooled = model(images)
+    expected = features(target, images)
+    assert (tokens - expected).abs().max() < 1e-10
+    assert (pooled - expected.mean(1)).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize('layout', ['mmpretrain', 'mmseg'])
+def test_snippet_loads(tmp_path, pretraining, layout):
+    from mmpretrain.registry import MODELS
+
+    path, _, target = pretraining(img_size=(32, 48))
+    out = tmp_path / 'backbone.safetensors'
+    meta = export_backbone(path, out, layout=layout)
+    names = {}
+    exec(loading_snippet(out, meta), names)
+    backbone = MODELS.build(names['backbone'])
+    backbone.init_weights()
+    loaded = backbone.state_dict()
+    assert all(torch.equal(loaded[k], v) for k, v in target.state_dict().items())
+
+
+def test_round_trip(tmp_path, pretraining, build_vit):
+    path, _, target = pretraining()
+    out = tmp_path / 'a.pth'
+    export_backbone(path, out)
+    state = load_checkpoint(out)['state_dict']
+    again = dict(state_dict={f'target_encoder.module.{k}': v for k, v in state.items()})
+    torch.save(again, tmp_path / 'again.pth')
+    export_backbone(tmp_path / 'again.pth', tmp_path / 'b.pth')
+    second = load_checkpoint(tmp_path / 'b.pth')['state_dict']
+    assert second.keys() == target.state_dict().keys()
+    assert all(torch.equal(second[k], v) for k, v in target.state_dict().items())
+
+
+def test_wrong_requests(tmp_path, pretraining, build_vit):
+    path, context, _ = pretraining()
+    with pytest.raises(ValueError, match='end in .pth or .safetensors'):
+        export_backbone(path, tmp_path / 'a.onnx')
+    with pytest.raises(ValueError, match='layout is one of'):
+        export_backbone(path, tmp_path / 'a.pth', layout='keras')
+    with pytest.raises(FileNotFoundError, match='make the folder'):
+        export_backbone(path, tmp_path / 'none' / 'a.pth')
+    only = {f'backbone.{k}': v for k, v in context.state_dict().items()}
+    torch.save(dict(state_dict=only), tmp_path / 'mae.pth')
+    with pytest.raises(ValueError, match='no target encoder; it has: context'):
+        export_backbone(tmp_path / 'mae.pth', tmp_path / 'a.pth')
+    torch.save(context.state_dict(), tmp_path / 'plain.pth')
+    with pytest.raises(ValueError, match='use it as it is'):
+        export_backbone(tmp_path / 'plain.pth', tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='no counterpart'):
+        to_timm({'ln2.weight': torch.zeros(1)})
+    only['backbone.ln1.bias'] = torch.full((32,), float('nan'))
+    torch.save(dict(state_dict=only), tmp_path / 'nan.pth')
+    with pytest.raises(ValueError, match='not finite'):
+        export_backbone(tmp_path / 'nan.pth', tmp_path / 'a.pth', 'context')
+    assert not (tmp_path / 'a.pth').exists()
+
+
+def test_a_bad_write_leaves_the_old_file(tmp_path, pretraining, monkeypatch):
+    path, *_ = pretraining()
+    out = tmp_path / 'a.pth'
+    export_backbone(path, out)
+    before = out.read_bytes()
+
+    def lose_a_tensor(path, state, meta):
+        torch.save(dict(state_dict=dict(list(state.items())[1:]), meta=meta), path)
+
+    monkeypatch.setitem(export._WRITERS, '.pth', lose_a_tensor)
+    with pytest.raises(OSError, match='not written correctly'):
+        export_backbone(path, out, 'context')
+    assert out.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_tool(tmp_path, pretraining, capsys):
+    path, *_ = pretraining()
+    out = tmp_path / 'a.safetensors'
+    main = runpy.run_path(TOOL)['main']
+    main([str(path), str(out), '--layout', 'timm'])
+    printed = capsys.readouterr().out
+    assert 'depth 4' in printed and 'load_file' in printed
+    assert out.is_file()
+    with pytest.raises(SystemExit) as stop:
+        main(['none.pth', str(out)])
+    assert stop.value.code == 1 and 'not a file' in capsys.readouterr().err

@@ -1,0 +1,171 @@
+"""A backbone is loaded whole or not at all, and keeps what was loaded."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import BaseModel
+from mmpretrain.models import VisionTransformer
+from mmpretrain.models.utils import resize_pos_embed
+from mmpretrain.registry import MODELS
+
+from dseq_mm.transfer.initialize import StrictPretrained, load_backbone
+
+
+def same_weights(one, other):
+    ours, theirs = one.state_dict(), other.state_dict()
+    return all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.', 'module.backbone.'])
+def test_finds_the_backbone(build_vit, prefix):
+    source, module = build_vit(seed=1), build_vit(seed=2)
+    state = {prefix + key: value for key, value in source.state_dict().items()}
+    if prefix.endswith('backbone.'):
+        state[prefix.replace('backbone', 'head') + 'weight'] = torch.zeros(3)
+    report = load_backbone(module, dict(state_dict=state))
+    assert same_weights(module, source)
+    assert set(report.matched) == set(module.state_dict())
+    assert not (report.missing or report.mismatched or report.resized)
+    assert load_backbone(build_vit(), state).matched == report.matched
+
+
+@pytest.mark.parametrize('encoder', ['target', 'context'])
+def test_chooses_the_encoder(build_vit, pretraining, encoder):
+    path, context, target = pretraining()
+    module = build_vit()
+    report = load_backbone(module, path, encoder=encoder)
+    assert same_weights(module, dict(target=target, context=context)[encoder])
+    assert report.encoder == encoder
+    assert not same_weights(context, target)
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (dict(missing='layers.2.ln1.weight'), r'missing 1: layers\.2\.ln1\.weight'),
+        (dict(reshaped='layers.0.ln2.bias'), r'\(31,\) in the file, \(32,\) in the'),
+        (dict(added='layers.4.ln1.weight'), r'unexpected 1: layers\.4\.ln1\.weight'),
+    ],
+)
+def test_fails_unchanged(build_vit, change, message):
+    state = build_vit(seed=1).state_dict()
+    if 'missing' in change:
+        del state[change['missing']]
+    if 'reshaped' in change:
+        state[change['reshaped']] = torch.zeros(31)
+    if 'added' in change:
+        state[change['added']] = torch.zeros(32)
+    module = build_vit(seed=2)
+    before = copy.deepcopy(module)
+    with pytest.raises(ValueError, match=message):
+        load_backbone(module, state)
+    assert same_weights(module, before)
+
+
+def test_other_networks_are_named(build_vit):
+    module = build_vit()
+    with pytest.raises(ValueError, match='another kind of network'):
+        load_backbone(module, {'conv1.weight': torch.zeros(2)})
+    with pytest.raises(ValueError, match='--layout mmpretrain'):
+        load_backbone(module, {'blocks.0.norm1.weight': torch.zeros(32)})
+    with pytest.raises(ValueError, match='no weights'):
+        load_backbone(module, dict(state_dict=dict(epoch=3)))
+    wide = dict(embed_dims=64, num_layers=4, num_heads=2, feedforward_channels=64)
+    other = VisionTransformer(wide, img_size=32, patch_size=8)
+    with pytest.raises(ValueError, match=r'pos_embed \(1, 17, 64\) in the file'):
+        load_backbone(module, other.state_dict())
+    with pytest.raises(ValueError, match='"target" or "context"'):
+        load_backbone(module, other.state_dict(), encoder='teacher')
+
+
+def test_parts_that_may_differ(build_vit):
+    source = build_vit(seed=1)
+    dense = VisionTransformer(
+        source.arch_settings,
+        img_size=32,
+        patch_size=8,
+        out_type='featmap',
+        final_norm=False,
+        with_cls_token=False,
+    )
+    report = load_backbone(dense, source.state_dict())
+    assert set(report.unexpected) == {'cls_token', 'ln1.weight', 'ln1.bias'}
+    assert torch.equal(dense.pos_embed, source.pos_embed[:, 1:])
+
+    pooled = VisionTransformer(
+        source.arch_settings, img_size=32, patch_size=8, out_type='avg_featmap'
+    )
+    with pytest.raises(ValueError, match='allow_missing'):
+        load_backbone(pooled, source.state_dict())
+    report = load_backbone(pooled, source.state_dict(), allow_missing=['ln2'])
+    assert set(report.missing) == {'ln2.weight', 'ln2.bias'}
+    with pytest.raises(ValueError, match='missing'):  # a class token is no detail
+        load_backbone(build_vit(), dense.state_dict())
+
+
+def test_position_embedding_of_another_grid(build_vit, pretraining):
+    # a 4 x 6 grid, known from the config in the checkpoint, onto 2 x 3
+    path, _, target = pretraining(img_size=(32, 48))
+    module = build_vit(img_size=(16, 24))
+    report = load_backbone(module, path)
+    expected = resize_pos_embed(target.pos_embed, (4, 6), (2, 3))
+    assert torch.equal(module.pos_embed, expected)
+    assert report.resized == ('pos_embed',) and 'pos_embed' in report.matched
+    # the same number of patches on another grid is resized too
+    module = build_vit(img_size=(24, 64))
+    assert load_backbone(module, path).resized == ('pos_embed',)
+    # without a config it has to be told
+    module = build_vit(img_size=(16, 24))
+    with pytest.raises(ValueError, match='grid='):
+        load_backbone(module, target.state_dict())
+    load_backbone(module, target.state_dict(), grid=(4, 6))
+    assert torch.equal(module.pos_embed, expected)
+    # a non-square embedding of the module's own length is taken as it is
+    module = build_vit(img_size=(16, 64))
+    source = build_vit(seed=1, img_size=(16, 64))
+    assert load_backbone(module, source.state_dict()).resized == ()
+    assert same_weights(module, source)
+
+
+@pytest.mark.parametrize('in_list', [False, True])
+@pytest.mark.parametrize('inside', [False, True])
+def test_initializer_survives_init_weights(pretraining, inside, in_list):
+    path, context, target = pretraining()
+    init_cfg = dict(type='StrictPretrained', checkpoint=str(path))
+    if in_list:
+        init_cfg = [dict(type='Constant', layer='Linear', val=7.0), init_cfg]
+    backbone = MODELS.build(
+        dict(
+            type='mmpretrain.VisionTransformer',
+            arch=context.arch_settings,
+            img_size=32,
+            patch_size=8,
+            init_cfg=init_cfg,
+        )
+    )
+    if inside:
+        model = BaseModel.__new__(type('Model', (BaseModel,), dict(forward=None)))
+        BaseModel.__init__(model)
+        model.backbone = backbone
+        model.init_weights()
+    else:
+        backbone.init_weights()
+    assert same_weights(backbone, target)
+    backbone.init_weights()  # a second call, as some runners make it
+    assert same_weights(backbone, target)
+
+
+def test_initializer_fails_loudly(pretraining, build_vit):
+    path, *_ = pretraining()
+    settings = dict(type='StrictPretrained', checkpoint=str(path))
+    module = build_vit(
+        init_cfg=[settings, dict(type='Constant', layer='Linear', val=7.0)]
+    )
+    with pytest.raises(ValueError, match='last'):
+        module.init_weights()
+    module = build_vit(layer_scale_init_value=0.1, init_cfg=settings)
+    with pytest.raises(ValueError, match='missing 8: '):
+        module.init_weights()
+    module = build_vit()
+    StrictPretrained(str(path), encoder='context')(module)

@@ -1,0 +1,192 @@
+"""What the arguments of the tools do to a config."""
+
+import argparse
+import socket
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.dist import is_distributed
+
+from dseq_mm.utils import launch
+
+PIPELINE = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+
+
+def make_config(**kwargs):
+    inner = dict(type='ImageNet', data_root='imagenet', pipeline=PIPELINE)
+    cfg = dict(
+        work_dir='work',
+        train_dataloader=dict(
+            batch_size=2, dataset=dict(type='KeyedDataset', dataset=inner)
+        ),
+        optim_wrapper=dict(type='GuardedOptimWrapper', optimizer=dict(type='AdamW')),
+        custom_hooks=[dict(type='EMAHook'), dict(type='mmpretrain.KNNHook')],
+    )
+    return Config({**cfg, **kwargs})
+
+
+@pytest.fixture
+def images(tmp_path):
+    (tmp_path / 'images' / 'deep').mkdir(parents=True)
+    black = np.zeros((8, 8, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'images' / 'deep' / 'a.PNG'), black)
+    return tmp_path / 'images'
+
+
+def parse(path, *arguments):
+    parser = argparse.ArgumentParser()
+    launch.add_common_arguments(parser)
+    return parser.parse_args([str(path), *arguments])
+
+
+def test_load_config_applies_common_arguments(tmp_path, monkeypatch):
+    monkeypatch.delenv('LOCAL_RANK', raising=False)
+    path = tmp_path / 'tiny.py'
+    path.write_text(
+        'lr = 1\ntrain_dataloader = dict(num_workers=2)\n'
+        'val_dataloader = dict(num_workers=0, pin_memory=True)\ntest_dataloader = None'
+    )
+    cfg = launch.load_config(parse(path, '--cfg-options', 'lr=3', '--local-rank', '1'))
+    assert cfg.work_dir == 'work_dirs/tiny' and cfg.lr == 3
+    assert launch.os.environ['LOCAL_RANK'] == '1'
+    assert cfg.train_dataloader.persistent_workers is True
+    assert cfg.val_dataloader.persistent_workers is False
+    assert cfg.val_dataloader.pin_memory is True
+    assert cfg.train_dataloader.pin_memory is torch.cuda.is_available()
+    cfg = launch.load_config(parse(path, '--work-dir', 'elsewhere'))
+    assert cfg.work_dir == 'elsewhere'
+
+
+def test_data_replaces_the_innermost_set(images):
+    cfg = make_config()
+    notes = launch.use_folder(cfg, str(images))
+    outer = cfg.train_dataloader.dataset
+    assert outer.type == 'KeyedDataset'
+    assert outer.dataset.to_dict() == dict(
+        type='CustomDataset',
+        data_root='',
+        data_prefix=str(images),
+        with_label=False,
+        pipeline=PIPELINE,
+    )
+    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']
+    assert any('KNNHook was removed' in note for note in notes)
+
+
+def test_data_loads_what_it_names(images):
+    from mmpretrain.registry import DATASETS
+
+    cfg = make_config(train_dataloader=dict(dataset=dict(pipeline=PIPELINE)))
+    launch.use_folder(cfg, str(images))
+    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 1
+
+
+def test_data_errors(tmp_path):
+    with pytest.raises(ValueError, match='no such folder'):
+        launch.use_folder(make_config(), str(tmp_path / 'none'))
+    (tmp_path / 'notes.txt').write_text('x')
+    with pytest.raises(ValueError, match='no image in it'):
+        launch.use_folder(make_config(), str(tmp_path))
+
+
+def test_data_refuses_several_sets(images):
+    dataset = dict(type='ConcatDataset', datasets=[dict(type='A'), dict(type='B')])
+    cfg = make_config(train_dataloader=dict(dataset=dataset))
+    with pytest.raises(ValueError, match='ConcatDataset of several'):
+        launch.use_folder(cfg, str(images))
+
+
+def test_resume(tmp_path):
+    cfg = make_config()
+    launch.set_resume(cfg, None)
+    assert 'resume' not in cfg
+    launch.set_resume(cfg, 'auto')
+    assert cfg.resume is True and cfg.load_from is None
+    checkpoint = tmp_path / 'epoch_1.pth'
+    checkpoint.touch()
+    launch.set_resume(cfg, str(checkpoint))
+    assert cfg.resume is True and cfg.load_from == str(checkpoint)
+
+
+def test_resume_errors(tmp_path):
+    with pytest.raises(ValueError, match='no checkpoint'):
+        launch.set_resume(make_config(), str(tmp_path / 'none.pth'))
+    for resume in ('auto', 'epoch_1.pth'):
+        with pytest.raises(ValueError, match='no meaning'):
+            launch.set_resume(make_config(load_from='weights.pth'), resume)
+
+
+def test_amp_is_bfloat16_with_our_wrapper():
+    cfg = make_config()
+    launch.set_amp(cfg)
+    assert cfg.optim_wrapper.type == 'GuardedOptimWrapper'
+    assert cfg.optim_wrapper.dtype == 'bfloat16'
+
+
+def test_amp_with_another_wrapper(monkeypatch):
+    cfg = make_config(optim_wrapper=dict(optimizer=dict(type='AdamW')))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    launch.set_amp(cfg)
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ValueError, match='needs a GPU'):
+        launch.set_amp(cfg)
+
+
+def test_auto_scale_lr():
+    cfg = make_config(auto_scale_lr=dict(base_batch_size=2048))
+    launch.set_auto_scale_lr(cfg)
+    assert cfg.auto_scale_lr.enable is True
+    with pytest.raises(ValueError, match='base_batch_size'):
+        launch.set_auto_scale_lr(make_config())
+
+
+def test_no_validate_drops_loop_and_hook():
+    cfg = make_config(val_cfg=dict(), val_dataloader=dict(), val_evaluator=dict())
+    notes = launch.disable_validation(cfg)
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert not launch.has_hook(cfg, 'KNNHook') and len(notes) == 1
+    assert launch.disable_validation(cfg) == []
+
+
+def test_cpu_processes_get_gloo_and_no_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    for name, value in dict(
+        RANK=0, WORLD_SIZE=1, LOCAL_RANK=0, MASTER_ADDR='127.0.0.1', MASTER_PORT=port
+    ).items():
+        monkeypatch.setenv(name, str(value))
+    cfg = make_config(model_wrapper_cfg=dict(find_unused_parameters=True))
+    launch.prepare_distributed(cfg, 'pytorch')
+    try:
+        assert torch.distributed.get_backend() == 'gloo'
+    finally:
+        torch.distributed.destroy_process_group()
+    assert cfg.launcher == 'pytorch'
+    assert cfg.model_wrapper_cfg.to_dict() == dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=True,
+        device_ids=None,
+    )
+
+
+def test_one_process_and_gpus_are_left_to_mmengine(monkeypatch):
+    cfg = make_config()
+    launch.prepare_distributed(cfg, 'none')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    launch.prepare_distributed(cfg, 'slurm')
+    assert cfg.launcher == 'slurm' and 'model_wrapper_cfg' not in cfg
+    assert not is_distributed()
+
+
+def test_slurm_without_gpu_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ValueError, match='needs GPUs'):
+        launch.prepare_distributed(make_config(), 'slurm')

@@ -1,0 +1,32 @@
+"""Write the backbone of a pre-training checkpoint as a file of its own."""
+
+import argparse
+
+from dseq_mm.transfer.export import LAYOUTS, export_backbone, loading_snippet
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool.
+
+    Args:
+        argv: Arguments of the command line; those of the process by default.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('checkpoint', help='pre-training checkpoint')
+    parser.add_argument('out', help='file to write: .pth or .safetensors')
+    parser.add_argument('--encoder', choices=('target', 'context'), default='target')
+    parser.add_argument('--layout', choices=LAYOUTS, default='mmpretrain')
+    args = parser.parse_args(argv)
+    try:
+        meta = export_backbone(args.checkpoint, args.out, args.encoder, args.layout)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(1, f'{error}\n')
+    facts = ', '.join(f'{k} {v}' for k, v in meta['architecture'].items())
+    print(f'{args.out}: {meta["encoder"]} encoder, names of {meta["layout"]}')
+    print(f'  {facts}')
+    print(f'  from {meta["source"]["name"]}, epoch {meta["source"]["epoch"]}')
+    print(f'To load it:\n\n{loading_snippet(args.out, meta)}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,75 @@
+"""Measure a frozen backbone by kNN, with the KNNHook settings of its config."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+
+from dseq_mm.evaluation.knn import extract_config, hook_settings, knn_metrics
+from dseq_mm.evaluation.probe import linear_accuracy
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        argv: Arguments; those of the process by default.
+
+    Returns:
+        The options.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='pre-training config with a KNNHook')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint or exported backbone')
+    parser.add_argument('--encoder', choices=('target', 'context'))
+    parser.add_argument(
+        '--init', action='store_true', help='measure the network before any training'
+    )
+    parser.add_argument(
+        '--raw-pixels', action='store_true', help='take the pixels as features'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='seed of --init')
+    parser.add_argument(
+        '--linear', action='store_true', help='add a quick linear probe (scikit-learn)'
+    )
+    parser.add_argument('--out', type=Path, help='also write the numbers as JSON')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    args = parser.parse_args(argv)
+    if (args.checkpoint is not None) + args.init + args.raw_pixels != 1:
+        parser.error('give one of: a checkpoint, --init, --raw-pixels')
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the tool.
+
+    Args:
+        argv: Arguments of the command line; those of the process by default.
+    """
+    args = parse_arguments(argv)
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options)
+    try:
+        bank, queries = extract_config(
+            cfg, args.checkpoint, args.encoder, args.seed, args.raw_pixels
+        )
+        settings = hook_settings(cfg)
+        options = {k: settings[k] for k in ('k', 'temperature') if k in settings}
+        metrics = knn_metrics(bank, queries, device=get_device(), **options)
+        if args.linear:
+            for name in sorted(bank.keys() - {'labels'}):
+                metrics[f'linear_{name}'] = linear_accuracy(
+                    bank[name], bank['labels'], queries[name], queries['labels']
+                )
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from None
+    for name, value in metrics.items():
+        print(f'{name:16} {value:8.2f}')
+    if args.out:
+        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,76 @@
+"""Train with a config.
+
+python tools/train.py dseq_vitb16_600e
+python tools/train.py configs/dseq_vitb16_600e.py --data FOLDER_OF_IMAGES --amp
+"""
+
+import argparse
+
+from dseq_mm.transfer.checkpoint import install_safe_loader
+from dseq_mm.utils import launch
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        argv: Arguments without the program; those of the process by default.
+
+    Returns:
+        The arguments.
+    """
+    parser = argparse.ArgumentParser(description='Train with a config.')
+    launch.add_common_arguments(parser)
+    parser.add_argument(
+        '--data',
+        metavar='FOLDER',
+        help='train on all images under this folder, without labels, instead of the '
+        "config's data set",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='continue a run: from this checkpoint, or from the newest in the work dir',
+    )
+    parser.add_argument(
+        '--amp',
+        action='store_true',
+        help='mixed precision: bfloat16 (also on the CPU) with GuardedOptimWrapper, '
+        "else mmengine's AmpOptimWrapper",
+    )
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by actual over intended batch size',
+    )
+    parser.add_argument(
+        '--no-validate', action='store_true', help='train without evaluation'
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train.
+
+    Args:
+        argv: Arguments without the program; those of the process by default.
+    """
+    args = parse_args(argv)
+    cfg = launch.load_config(args)
+    notes = launch.use_folder(cfg, args.data) if args.data else []
+    if args.no_validate:
+        notes += launch.disable_validation(cfg)
+    launch.set_resume(cfg, args.resume)
+    if args.amp:
+        launch.set_amp(cfg)
+    if args.auto_scale_lr:
+        launch.set_auto_scale_lr(cfg)
+    install_safe_loader()
+    launch.prepare_distributed(cfg, args.launcher)
+    launch.run(cfg, notes, 'train')
+
+
+if __name__ == '__main__':
+    main()
