@@ -271,7 +271,8 @@ class PredictionPlan:
         """Bring what was computed under ``self.unroll()`` back into this plan's slots.
 
         Args:
-            unrolled: One vector per target slot of the unrolled plan, ``(R * S, G, D)``.
+            unrolled: One vector per target slot of the unrolled plan,
+                ``(R * S, G, D)``.
 
         Returns:
             ``(R, Lt, D)``; the vectors of padding slots are arbitrary.

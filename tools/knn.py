@@ -9,6 +9,7 @@ from mmengine.device import get_device
 
 from dseq_mm.evaluation.knn import extract_config, hook_settings, knn_metrics
 from dseq_mm.evaluation.probe import linear_accuracy
+from dseq_mm.utils.configs import resolve_config
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         argv: Arguments of the command line; those of the process by default.
     """
     args = parse_arguments(argv)
-    cfg = Config.fromfile(args.config)
+    cfg = Config.fromfile(resolve_config(args.config))
     cfg.merge_from_dict(args.cfg_options)
     try:
         bank, queries = extract_config(

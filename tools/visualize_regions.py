@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.dataset import default_collate
 from mmpretrain.registry import DATASETS, MODELS
 
@@ -33,6 +33,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('out', help='picture to write: .png, .pdf or .svg')
     parser.add_argument('--num', type=int, default=6, help='how many samples')
     parser.add_argument('--start', type=int, default=0, help='index of the first')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
     return parser.parse_args(argv)
 
 
@@ -65,6 +66,7 @@ def main(argv=None) -> None:
     """
     args = parse_args(argv)
     cfg = Config.fromfile(resolve_config(args.config))
+    cfg.merge_from_dict(args.cfg_options)
     model = MODELS.build(cfg.model).eval()
     generator = model.mask_generator
     if not isinstance(generator, DiscriminativeMaskGenerator):

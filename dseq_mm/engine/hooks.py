@@ -26,8 +26,10 @@ class ClockHook(Hook):
             runner: The runner.
         """
         dataset = runner.train_dataloader.dataset
-        if hasattr(dataset, 'set_epoch'):
-            dataset.set_epoch(runner.epoch)
+        while dataset is not None:  # it may be wrapped: repeated, sliced, ...
+            if hasattr(dataset, 'set_epoch'):
+                dataset.set_epoch(runner.epoch)
+            dataset = getattr(dataset, 'dataset', None)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Give the model epoch, iteration and progress.

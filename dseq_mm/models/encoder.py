@@ -56,6 +56,8 @@ class JEPAViT(VisionTransformer):
         patch_size: Side of a patch in pixels.
         with_cls_token: Add the class token. DSeq-JEPA's saliency needs it.
         out_type: Output of the stock forward pass, as mmpretrain has it.
+        init_std: Deviation of the initial weights; 0.02 suits widths of 768 and more,
+            narrow models and small patches need more to see beyond their positions.
         **kwargs: Everything else that mmpretrain's VisionTransformer takes.
 
     Raises:
@@ -69,6 +71,7 @@ class JEPAViT(VisionTransformer):
         patch_size: int = 16,
         with_cls_token: bool = True,
         out_type: str = 'raw',
+        init_std: float = 0.02,
         **kwargs,
     ) -> None:
         self.patch_size = patch_size
@@ -81,6 +84,7 @@ class JEPAViT(VisionTransformer):
             out_type=out_type,
             **kwargs,
         )
+        self.init_std = init_std
         self.drop_path_rate = kwargs.get('drop_path_rate', 0.0)
         self.num_heads = self.arch_settings['num_heads']
         self.layers = ModuleList(
@@ -92,7 +96,7 @@ class JEPAViT(VisionTransformer):
 
     def init_weights(self) -> None:
         """Initialize as I-JEPA; a checkpoint in ``init_cfg`` is loaded last."""
-        init_transformer(self)
+        init_transformer(self, self.init_std)
         self.pos_embed.data.copy_(
             sincos_position_embedding(
                 self.patch_resolution, self.embed_dims, self.cls_token is not None

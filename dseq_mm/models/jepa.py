@@ -165,8 +165,8 @@ class JEPA(BaseSelfSupervisor):
         except (TypeError, AttributeError):
             raise ValueError(
                 "data samples carry no 'sample_idx', which keys the random masks. End "
-                "the pipeline with dict(type='PackInputs') and keep 'sample_idx' in its "
-                'meta_keys.'
+                "the pipeline with dict(type='PackInputs') and keep 'sample_idx' in "
+                'its meta_keys.'
             ) from None
         return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
 

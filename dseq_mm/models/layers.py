@@ -139,19 +139,20 @@ def sincos_position_embedding(
     )
 
 
-def init_transformer(module: nn.Module) -> None:
+def init_transformer(module: nn.Module, std: float) -> None:
     """Initialize as I-JEPA's released code does in effect.
 
-    Normal of deviation 0.02 truncated at two, zero biases. (Its division of the last
+    Normal weights truncated at two deviations, zero biases. (Its division of the last
     projection of each branch by depth is undone by a later step there, so the published
     results were obtained without.)
 
     Args:
         module: An encoder or a predictor, changed in place.
+        std: Standard deviation before truncation; I-JEPA's is 0.02.
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            nn.init.trunc_normal_(layer.weight, std=0.02, a=-0.04, b=0.04)
+            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.LayerNorm):

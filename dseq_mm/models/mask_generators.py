@@ -210,8 +210,8 @@ class MultiBlockMaskGenerator(MaskGenerator):
 class DiscriminativeMaskGenerator(MaskGenerator):
     """DSeq-JEPA's regions, from the most to the least discriminative (Sec. 3.2, 3.3).
 
-    Context is R1 to R(N-1), visible from step = rank on; targets are R2 to RN, predicted
-    at step = rank.
+    Context is R1 to R(N-1), visible from step = rank on; targets are R2 to RN,
+    predicted at step = rank.
 
     Args:
         saliency: Saliency proxy.

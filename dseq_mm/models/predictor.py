@@ -30,6 +30,7 @@ class JEPAPredictor(BaseModule):
         depth: Number of layers.
         num_heads: Attention heads; I-JEPA takes the encoder's.
         mlp_ratio: Hidden channels of a layer's MLP over ``predictor_dims``.
+        init_std: Deviation of the initial weights, see :class:`JEPAViT`.
         norm_cfg: Normalization layer.
         init_cfg: Initialization config.
 
@@ -45,6 +46,7 @@ class JEPAPredictor(BaseModule):
         depth: int = 6,
         num_heads: int = 12,
         mlp_ratio: float = 4.0,
+        init_std: float = 0.02,
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -54,6 +56,7 @@ class JEPAPredictor(BaseModule):
                 f'predictor_dims={predictor_dims} must be a multiple of 4 and of '
                 f'num_heads={num_heads}'
             )
+        self.init_std = init_std
         norm_cfg = norm_cfg or dict(type='LN', eps=1e-6)
         self.grid_size = to_2tuple(grid_size)
         self.embed = nn.Linear(embed_dims, predictor_dims)
@@ -76,7 +79,7 @@ class JEPAPredictor(BaseModule):
 
     def init_weights(self) -> None:
         """Initialize as I-JEPA; children have nothing of their own to add."""
-        init_transformer(self)
+        init_transformer(self, self.init_std)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.04, b=0.04)
         self._is_init = True
 

@@ -57,8 +57,9 @@ class SaliencyProxy(BaseModule):
             )
         if not 0 <= self.block < depth:
             raise ValueError(
-                f'{name} reads block {self.block} (counted from 0), but the encoder has '
-                f'{depth}. The paper reads block 9 of 12; for a small model use depth - 3.'
+                f'{name} reads block {self.block} (counted from 0), but the encoder '
+                f'has {depth}. The paper reads block 9 of 12; for a small model use '
+                'depth - 3.'
             )
 
     def forward(

@@ -78,13 +78,12 @@ def _bounded_components(mask: Tensor, labels: Tensor) -> Tensor:
     # trees are numbered in the order of their roots; T stands for "outside"
     number = torch.where(is_root, is_root.cumsum(1) - 1, trees)
     tree = torch.where(inside, number.gather(1, root), trees)  # (R, P)
-    reach = _touching(tree.view(mask.shape), trees)  # (R, T, T)
+    reach = _touching(tree.view(mask.shape), trees).float()  # (R, T, T)
     for _ in range((trees - 1).bit_length()):
-        step = reach.float()
-        reach = step @ step > 0
+        reach = torch.bmm(reach, reach).clamp_(max=1)
     # the first tree that each tree reaches, then its root
     column = torch.arange(trees, device=mask.device)
-    first = torch.where(reach, column, trees).amin(2)  # (R, T)
+    first = torch.where(reach > 0, column, trees).amin(2)  # (R, T)
     roots = patch.new_full((rows, trees + 1), num).scatter_(1, number, patch)
     roots[:, -1] = num
     first = F.pad(first, (0, 1), value=trees)  # (R, T + 1)

@@ -59,7 +59,7 @@ def sees(query, key, context_sees_targets=False):
 
 
 def transformer(layers, tokens, vectors, context_sees_targets=False):
-    """Pre-norm transformer over a list of tokens, each attending to a list of others."""
+    """Pre-norm transformer over a list of tokens, each with a list of what it sees."""
     states = [vector.clone() for vector in vectors]
     for layer in layers:
         heads, dims = layer.attn.num_heads, layer.attn.head_dims

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from mmpretrain.models.backbones import VisionTransformer
+
+from dseq_mm.models import JEPAViT
+from dseq_mm.models.layers import sincos_position_embedding
+from tests.models.builders import ARCH, images
+
+
+@pytest.mark.parametrize('cls_token', [True, False])
+def test_state_dict_loads_into_the_stock_vit_and_gives_its_features(cls_token):
+    options = dict(
+        arch=ARCH,
+        img_size=(12, 16),
+        patch_size=4,
+        with_cls_token=cls_token,
+        out_type='raw',
+        out_indices=[0, 1],
+    )
+    ours = JEPAViT(**options).double()
+    ours.init_weights()
+    stock = VisionTransformer(**options).double()
+    stock.load_state_dict(ours.state_dict())
+    inputs = images(2, dtype=torch.float64)
+    for mine, theirs in zip(ours(inputs), stock(inputs), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-10)
+    encoded = ours.encode(inputs, hidden=[0])
+    extra = int(cls_token)
+    torch.testing.assert_close(
+        encoded.patches, stock(inputs)[1][:, extra:], rtol=0, atol=1e-10
+    )
+    torch.testing.assert_close(encoded.hidden[0], stock(inputs)[0], rtol=0, atol=1e-10)
+    assert encoded.grid == (3, 4)
+
+
+def test_class_token_attention_row_equals_the_softmax_by_hand():
+    vit = JEPAViT(arch=ARCH, img_size=(12, 16), patch_size=4).double()
+    vit.init_weights()
+    inputs = images(2, dtype=torch.float64)
+    encoded = vit.encode(inputs, hidden=[0], attention=[1])
+    tokens = vit.layers[1].ln1(encoded.hidden[0])
+    attn = vit.layers[1].attn
+    query, key, _ = attn.qkv(tokens).chunk(3, dim=-1)
+    for image in range(2):
+        rows = []
+        for head in range(2):
+            part = slice(head * 8, head * 8 + 8)
+            scores = key[image, :, part] @ query[image, 0, part] / 8**0.5
+            rows.append(scores.softmax(0))
+        expected = torch.stack(rows).mean(0)[1:].float()
+        torch.testing.assert_close(encoded.attention[1][image], expected)
+
+
+@pytest.mark.parametrize('grid', [(3, 4), (5, 2), (4, 4)])
+def test_position_embedding_is_raster_ordered(grid):
+    dims, (rows, columns) = 8, grid
+    table = sincos_position_embedding(grid, dims)[0]
+    for row in range(rows):
+        for column in range(columns):
+            expected = []
+            for value in (row, column):
+                angles = [value / 10000 ** (i / 2) for i in range(2)]
+                angles = torch.tensor(angles)
+                expected += [angles.sin(), angles.cos()]
+            torch.testing.assert_close(table[row * columns + column], torch.cat(expected))
+
+
+def test_drop_path_drops_whole_rows():
+    vit = JEPAViT(arch=ARCH, img_size=16, patch_size=4, drop_path_rate=0.5)
+    vit.init_weights()
+    vit.train()
+    from tests.oracles.plans import random_plan
+
+    plan = random_plan(2, 16, 2, torch.Generator().manual_seed(0))
+    out = vit(images(2, (16, 16)), plan)
+    assert out.shape == (2, plan.context_ids.shape[1], 16) and out.isfinite().all()

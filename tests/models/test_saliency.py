@@ -1,0 +1,96 @@
+import pytest
+import torch
+
+from dseq_mm.models import ClassTokenSimilarity, EncodedImage
+from tests.models.builders import build_jepa, images
+
+
+def encoded(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(2, 7, 5, generator=generator)
+    return EncodedImage(
+        patches=hidden[:, 1:],
+        grid=(2, 3),
+        hidden={1: hidden},
+        class_token=torch.randn(1, 1, 5, generator=generator),
+    )
+
+
+def test_class_token_similarity_is_the_cosine_at_the_block():
+    image = encoded()
+    saliency = ClassTokenSimilarity(block=1)(image, None, None)
+    for b in range(2):
+        query = image.hidden[1][b, 0]
+        for patch in range(6):
+            token = image.hidden[1][b, 1 + patch]
+            cosine = (query * token).sum() / query.norm() / token.norm()
+            assert saliency[b, patch // 3, patch % 3] == pytest.approx(cosine.item())
+
+
+def test_parameter_query_is_the_released_one():
+    image = encoded()
+    saliency = ClassTokenSimilarity(block=1, query='parameter')(image, None, None)
+    token = image.hidden[1][0, 1:]
+    centered = token - token.mean(-1, keepdim=True)
+    normalized = centered / (centered.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+    expected = normalized @ image.class_token[0, 0] / 5**0.5
+    torch.testing.assert_close(saliency[0].flatten(), expected)
+
+
+def test_unknown_query_is_refused():
+    with pytest.raises(ValueError, match='parameter'):
+        ClassTokenSimilarity(query='token')
+
+
+def test_grad_cam_equals_finite_differences_and_keeps_no_gradient():
+    generator = dict(
+        type='DiscriminativeMaskGenerator', saliency=dict(type='GradCAM', seed=3)
+    )
+    model = build_jepa(mask_generator=generator).double()
+    image = model.encode_target(images(2, dtype=torch.float64))
+    index = torch.tensor([4, 8])
+    proxy = model.mask_generator.saliency
+    with torch.no_grad():
+        saliency = proxy(image, index, model.latent_loss)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+    from dseq_mm.models.mask_generators import partition_plan
+
+    plan = partition_plan(image.grid, index, 4, 3)
+    targets = image.patches
+
+    def loss(patches):
+        context = plan.gather(patches, plan.context_ids)
+        prediction = model.neck(context, plan)
+        from dseq_mm.models.jepa import as_target
+
+        target = plan.gather(as_target(targets), plan.target_ids)
+        return model.head.loss(prediction, target, plan)
+
+    # channel weight = mean over patches of the gradient = slope of a shift of all
+    step = 1e-6
+    for b in range(2):
+        weights = torch.zeros(16, dtype=torch.float64)
+        for channel in range(16):
+            shift = torch.zeros_like(targets)
+            shift[b, :, channel] = step
+            slope = (loss(targets + shift) - loss(targets - shift)) / (2 * step)
+            weights[channel] = slope / targets.shape[1]
+        expected = (targets[b] @ weights).clamp(min=0)
+        actual = saliency[b].flatten().double()
+        scale = expected.abs().max()
+        torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=1e-4)
+
+
+def test_partition_covers_the_grid_once_and_context_is_the_complement():
+    from dseq_mm.models.mask_generators import partition_plan
+
+    plan = partition_plan((4, 5), torch.arange(3), 4, 0)
+    plan.validate()
+    assert plan.rows_per_sample == 4 and len(plan.context_ids) == 12
+    for sample in range(3):
+        targets = plan.target_ids[sample * 4 : sample * 4 + 4]
+        assert sorted(targets[targets >= 0].tolist()) == list(range(20))
+    for context, target in zip(plan.context_ids, plan.target_ids, strict=True):
+        both = torch.cat([context[context >= 0], target[target >= 0]])
+        assert sorted(both.tolist()) == list(range(20))
