@@ -22,6 +22,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .visibility import Visibility, diagonal, real_slots
+
 
 class TokenCounts(NamedTuple):
     """Real (non-padding) tokens of a plan over all rows, known on the host.
@@ -35,53 +37,6 @@ class TokenCounts(NamedTuple):
     context: int
     target: int
     unrolled_context: int
-
-
-class Visibility(NamedTuple):
-    """Who sees whom, and where the real tokens are.
-
-    Transformer layers run their linear parts on the real tokens alone, ``(T, D)``, and
-    pad only inside attention, so padding costs next to nothing.
-
-    Args:
-        mask: ``(R, L, L)``, bool, True where the row's token sees the column's. The
-            diagonal is True, so that a padding query is well defined.
-        slots: Place of each real token among the ``R * L`` slots, ``(T,)``, or None
-            if tokens are kept padded.
-    """
-
-    mask: Tensor
-    slots: Tensor | None = None
-
-    def pad(self, tokens: Tensor) -> Tensor:
-        """Put packed tokens into their slots.
-
-        Args:
-            tokens: ``(T, D)``, or padded ``(R, L, D)`` where ``slots`` is None.
-
-        Returns:
-            ``(R, L, D)``, zero at padding.
-        """
-        if self.slots is None:
-            return tokens
-        rows, length = self.mask.shape[:2]
-        padded = tokens.new_zeros(rows * length, tokens.shape[-1])
-        # (R * L, D) -> (R, L, D)
-        return padded.index_copy(0, self.slots, tokens).unflatten(0, (rows, length))
-
-    def pack(self, tokens: Tensor) -> Tensor:
-        """Take the real tokens out of their slots.
-
-        Args:
-            tokens: ``(R, L, D)``.
-
-        Returns:
-            ``(T, D)``, or the input where ``slots`` is None.
-        """
-        if self.slots is None:
-            return tokens
-        # (R, L, D) -> (R * L, D) -> (T, D)
-        return tokens.flatten(0, 1).index_select(0, self.slots)
 
 
 @dataclass(frozen=True)
@@ -211,7 +166,7 @@ class PredictionPlan:
         step = torch.cat([copies, self.context_step], dim=1)  # (R, K + Lc)
         visible = (step[:, None, :] <= step[:, :, None]) & (step[:, None, :] >= 0)
         real = self.tokens.context + len(step) * class_copies
-        return Visibility(visible | _diagonal(visible), _real_slots(step >= 0, real))
+        return Visibility(visible | diagonal(visible), real_slots(step >= 0, real))
 
     def predictor_visibility(self) -> Visibility:
         """Visibility in the predictor, context tokens first, then target tokens.
@@ -233,9 +188,9 @@ class PredictionPlan:
         if self.context_sees_targets:
             assert self.num_steps == 1, 'exact mode runs on unrolled plans'
             visible = visible | (~query_is_target & key_is_target & (query >= 0))
-        visible = (visible & (key >= 0)) | _diagonal(visible)
+        visible = (visible & (key >= 0)) | diagonal(visible)
         real = self.tokens.context + self.tokens.target
-        return Visibility(visible, _real_slots(step >= 0, real))
+        return Visibility(visible, real_slots(step >= 0, real))
 
     def unroll(self) -> 'PredictionPlan':
         """Turn one plan of ``S`` steps into ``S`` plans of one step each.
@@ -386,25 +341,3 @@ def _pack(key: Tensor, wanted: Tensor, length: int, num_patches: int):
         torch.where(real, packed % num_patches, -1),
         torch.where(real, packed // num_patches, -1),
     )
-
-
-def _real_slots(real: Tensor, count: int) -> Tensor:
-    """Indices of the True entries, without asking the device how many there are.
-
-    Args:
-        real: ``(R, L)``, bool.
-        count: How many are True.
-
-    Returns:
-        ``(count,)``, rising.
-    """
-    flat = real.flatten()  # (R, L) -> (R * L,)
-    place = torch.where(flat, flat.cumsum(0) - 1, count)
-    slots = torch.empty(count + 1, dtype=torch.int64, device=real.device)
-    index = torch.arange(len(flat), device=real.device)
-    return slots.scatter_(0, place, index)[:count]
-
-
-def _diagonal(visible: Tensor) -> Tensor:
-    """Identity over the last two axes of a ``(R, L, L)`` mask."""
-    return torch.eye(visible.shape[-1], dtype=torch.bool, device=visible.device)

@@ -10,7 +10,7 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${DSEQ_VENV:-$ROOT/.venv}
 DATA=${1:-data/digitscenes}
 WORK=${2:-work_dirs/quickstart}
-CONFIG=configs/dseq_digitscenes_25e.py
+CONFIG=configs/dseq_digitscenes_20e.py
 cd "$ROOT"
 DSEQ_VENV=$VENV bash tools/setup_env.sh
 # shellcheck disable=SC1091

@@ -56,8 +56,11 @@ class JEPAViT(VisionTransformer):
         patch_size: Side of a patch in pixels.
         with_cls_token: Add the class token. DSeq-JEPA's saliency needs it.
         out_type: Output of the stock forward pass, as mmpretrain has it.
-        init_std: Deviation of the initial weights; 0.02 suits widths of 768 and more,
-            narrow models and small patches need more to see beyond their positions.
+        init_std: Deviation of the initial weights; I-JEPA's 0.02 suits widths of 768
+            and more, narrow models need more.
+        patch_init_std: The same of the patch embedding. 0.02 suits 16 px; small patches
+            need more, else their content drowns in their position embedding and
+            positions are all that is learnt.
         **kwargs: Everything else that mmpretrain's VisionTransformer takes.
 
     Raises:
@@ -72,6 +75,7 @@ class JEPAViT(VisionTransformer):
         with_cls_token: bool = True,
         out_type: str = 'raw',
         init_std: float = 0.02,
+        patch_init_std: float = 0.02,
         **kwargs,
     ) -> None:
         self.patch_size = patch_size
@@ -84,7 +88,7 @@ class JEPAViT(VisionTransformer):
             out_type=out_type,
             **kwargs,
         )
-        self.init_std = init_std
+        self.init_std, self.patch_init_std = init_std, patch_init_std
         self.drop_path_rate = kwargs.get('drop_path_rate', 0.0)
         self.num_heads = self.arch_settings['num_heads']
         self.layers = ModuleList(
@@ -97,6 +101,7 @@ class JEPAViT(VisionTransformer):
     def init_weights(self) -> None:
         """Initialize as I-JEPA; a checkpoint in ``init_cfg`` is loaded last."""
         init_transformer(self, self.init_std)
+        init_transformer(self.patch_embed, self.patch_init_std)
         self.pos_embed.data.copy_(
             sincos_position_embedding(
                 self.patch_resolution, self.embed_dims, self.cls_token is not None

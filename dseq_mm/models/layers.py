@@ -16,7 +16,7 @@ from mmpretrain.models.utils import (
 )
 from torch import Tensor, nn
 
-from ..plan import Visibility
+from ..visibility import Visibility
 
 
 class MaskedAttention(MultiheadAttention):

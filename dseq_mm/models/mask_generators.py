@@ -15,12 +15,12 @@ from torch import Tensor
 from ..plan import PredictionPlan
 from ..randomness import hash_integers, keyed_uniform
 from ..regions import (
+    ORDERS,
     RegionRule,
     Regions,
     Source,
     order_regions,
     random_blocks,
-    random_regions,
     replace_regions,
     select_regions,
 )
@@ -28,7 +28,7 @@ from .encoder import EncodedImage
 from .saliency import LatentLoss
 
 # What a stream of draws is for; part of its key.
-_BLOCKS, _REGIONS, _BATCH, _PARTITION = range(4)
+_BLOCKS, _REGIONS, _BATCH = range(3)
 
 
 class MaskGenerator(BaseModule):
@@ -246,13 +246,15 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         self.saliency = MODELS.build(saliency or dict(type='ClassTokenSimilarity'))
         self.hidden, self.attention = self.saliency.hidden, self.saliency.attention
         self.rule = RegionRule(num_regions=num_regions, **(rule or {}))
-        self.curriculum = dict(start=0.0, end=1.0, unit='sample', **{})
+        self.curriculum = dict(start=0.0, end=1.0, unit='sample')
         self.curriculum.update(curriculum or {})
         self._check_curriculum()
         if prediction not in ('sequential', 'flat'):
             raise ValueError(
                 f"prediction must be 'sequential' or 'flat', got {prediction!r}"
             )
+        if order not in ORDERS:
+            raise ValueError(f'order must be one of {", ".join(ORDERS)}, got {order!r}')
         keep_regions = num_regions if keep_regions is None else keep_regions
         if not 2 <= keep_regions <= num_regions:
             raise ValueError(
@@ -368,34 +370,6 @@ class DiscriminativeMaskGenerator(MaskGenerator):
                     f'curriculum {name} is a probability and must lie in [0, 1], got '
                     f'{self.curriculum[name]}'
                 )
-
-
-def partition_plan(
-    grid: tuple[int, int], sample_idx: Tensor, num_regions: int, seed: int
-) -> PredictionPlan:
-    """Cut the grid into random regions; each is predicted from all others.
-
-    Args:
-        grid: ``(H, W)``.
-        sample_idx: Dataset index of each image, ``(B,)``.
-        num_regions: ``N``.
-        seed: Key of the randomness.
-
-    Returns:
-        A plan of one step with ``B * N`` rows, sample-major; its targets cover the
-        grid of each image once.
-    """
-    rule = RegionRule(num_regions=num_regions)
-    key = hash_integers(seed, _PARTITION)
-    draws = keyed_uniform(key, sample_idx, 4 * (num_regions - 1))
-    # (B, 4 * (N - 1)) -> (B, N - 1, 4)
-    draws = draws.unflatten(1, (num_regions - 1, 4))
-    rank = random_regions(len(sample_idx), grid, rule, draws).rank.flatten(1)  # (B, P)
-    region = torch.arange(num_regions, device=rank.device)
-    # (B, N, P) -> (B * N, P)
-    target = (rank[:, None] == region[:, None]).flatten(0, 1)
-    plan = PredictionPlan.from_masks(torch.where(target, -1, 0), target[:, None], 1)
-    return PredictionPlan(**{**vars(plan), 'rows_per_sample': num_regions})
 
 
 def _truncate(masks: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``D`` channels.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,13 @@ from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..plan import PredictionPlan
-from ..regions.saliency import class_token_similarity, grad_cam
+from ..randomness import hash_integers, keyed_uniform
+from ..regions import (
+    RegionRule,
+    class_token_similarity,
+    grad_cam,
+    random_regions,
+)
 from .encoder import EncodedImage
 
 LatentLoss = Callable[[Tensor, PredictionPlan], Tensor]
@@ -159,11 +166,37 @@ class GradCAM(SaliencyProxy):
         self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
     ) -> Tensor:
         """See :meth:`SaliencyProxy.forward`."""
-        from .mask_generators import partition_plan
-
         plan = partition_plan(encoded.grid, sample_idx, self.num_regions, self.seed)
         with torch.enable_grad():
             tokens = encoded.patches.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(latent_loss(tokens, plan), tokens)
         # (B, P) -> (B, H, W)
         return grad_cam(tokens.detach(), gradient).unflatten(1, encoded.grid)
+
+
+def partition_plan(
+    grid: tuple[int, int], sample_idx: Tensor, num_regions: int, seed: int
+) -> PredictionPlan:
+    """Cut the grid into random regions; each is predicted from all others.
+
+    Args:
+        grid: ``(H, W)``.
+        sample_idx: Dataset index of each image, ``(B,)``.
+        num_regions: ``N``.
+        seed: Key of the randomness.
+
+    Returns:
+        A plan of one step with ``B * N`` rows, sample-major; its targets cover the
+        grid of each image once.
+    """
+    rule = RegionRule(num_regions=num_regions)
+    key = hash_integers(seed)
+    draws = keyed_uniform(key, sample_idx, 4 * (num_regions - 1))
+    # (B, 4 * (N - 1)) -> (B, N - 1, 4)
+    draws = draws.unflatten(1, (num_regions - 1, 4))
+    rank = random_regions(len(sample_idx), grid, rule, draws).rank.flatten(1)  # (B, P)
+    region = torch.arange(num_regions, device=rank.device)
+    # (B, N, P) -> (B * N, P)
+    target = (rank[:, None] == region[:, None]).flatten(0, 1)
+    plan = PredictionPlan.from_masks(torch.where(target, -1, 0), target[:, None], 1)
+    return replace(plan, rows_per_sample=num_regions)

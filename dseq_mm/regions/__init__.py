@@ -3,13 +3,14 @@
 from .blocks import block_boxes, random_blocks
 from .components import label_components
 from .fill import fill_regions, random_regions, replace_regions
-from .order import order_regions
+from .order import ORDERS, order_regions
 from .rule import RegionRule, Regions, Source
 from .saliency import class_token_similarity, grad_cam, normalize_saliency
 from .selection import select_regions
 from .threshold import otsu_threshold, quantize
 
 __all__ = [
+    'ORDERS',
     'RegionRule',
     'Regions',
     'Source',

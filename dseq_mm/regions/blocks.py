@@ -3,7 +3,6 @@
 Shape legend: ``...`` any leading axes, ``P`` patches of a grid ``(H, W)``.
 """
 
-from typing import Tuple
 
 import torch
 from torch import Tensor
@@ -11,9 +10,9 @@ from torch import Tensor
 
 def block_boxes(
     draws: Tensor,
-    grid: Tuple[int, int],
-    scale: Tuple[float, float],
-    aspect: Tuple[float, float],
+    grid: tuple[int, int],
+    scale: tuple[float, float],
+    aspect: tuple[float, float],
     inclusive: bool = True,
 ) -> Tensor:
     """Turn uniforms into blocks.
@@ -43,9 +42,9 @@ def block_boxes(
 
 def random_blocks(
     draws: Tensor,
-    grid: Tuple[int, int],
-    scale: Tuple[float, float],
-    aspect: Tuple[float, float],
+    grid: tuple[int, int],
+    scale: tuple[float, float],
+    aspect: tuple[float, float],
     inclusive: bool = True,
 ) -> Tensor:
     """Masks of random blocks, see :func:`block_boxes`.

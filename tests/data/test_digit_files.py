@@ -10,7 +10,7 @@ from PIL import Image
 from dseq_mm.data import digit_files
 from dseq_mm.data.digit_files import make_digit_scenes, read_manifest, run_lengths
 
-CHECKSUM = '3f289390f587aaf3f88b96fd0276c2ab64f421b5d0e7cb46282fb199722b65dd'
+CHECKSUM = 'fd1bb22063ac0807705ca2a4dc405f1a536ceb13226dd63bea3f6e34611a4c4a'
 SMALL = dict(size=16, train=40, val=20, scene_size=48, scenes_train=60, scenes_val=8)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dseq_mm.data import digit_scenes as ds
 
-CHECKSUM = 'ba408aa5895cf59002de7e33e1bcdec1e1274fb67fbdcd75d36cffdfb05d5b6d'
+CHECKSUM = '7d52902309d0108f97674db2348084457112220a42d9b8b0d29d1f501eba68ee'
 
 
 @pytest.fixture(scope='module')
@@ -101,10 +101,9 @@ def test_digit_contrasts_with_its_ground(scans):
         blank = ds.render_digit(np.zeros((8, 8), int), 24, state)
         square = (image != blank).any(2)
         side = np.flatnonzero(square.any(1))
-        assert 18 <= side[-1] + 1 - side[0] <= 24
+        assert 20 <= side[-1] + 1 - side[0] <= 24
         contrast.append(image[square].mean() - blank[square].mean())
-    assert np.abs(contrast).min() > 30
-    assert 0 < np.mean(np.array(contrast) < 0) < 0.2  # both polarities, one is rare
+    assert min(contrast) > 30  # light ink on dark ground
 
 
 def test_scene_masks_are_the_visible_ink(scans):

@@ -28,7 +28,7 @@ def write_images(folder, count=16, size=24, classes=2, seed=0):
 
 def digits_config(images, work_dir, method='dseq', epochs=2, batch=4, **options):
     """A DigitScenes config that trains on a few images, without kNN."""
-    cfg = Config.fromfile(CONFIGS / f'{method}_digitscenes_25e.py')
+    cfg = Config.fromfile(CONFIGS / f'{method}_digitscenes_20e.py')
     cfg.work_dir = str(work_dir)
     cfg.custom_hooks = []
     cfg.log_level = 'ERROR'

@@ -62,7 +62,9 @@ def test_position_embedding_is_raster_ordered(grid):
                 angles = [value / 10000 ** (i / 2) for i in range(2)]
                 angles = torch.tensor(angles)
                 expected += [angles.sin(), angles.cos()]
-            torch.testing.assert_close(table[row * columns + column], torch.cat(expected))
+            torch.testing.assert_close(
+                table[row * columns + column], torch.cat(expected)
+            )
 
 
 def test_drop_path_drops_whole_rows():

@@ -42,7 +42,9 @@ def rows_of(plan):
 @given(GRIDS, st.integers(0, 1000), st.booleans())
 def test_multi_block_plans_are_valid_and_have_context(grid, epoch, released):
     generator = MultiBlockMaskGenerator(released=released)
-    plan = generator(encoded(grid, 4), torch.arange(4), TrainingClock(epoch, epoch, 0.5))
+    plan = generator(
+        encoded(grid, 4), torch.arange(4), TrainingClock(epoch, epoch, 0.5)
+    )
     plan.validate()
     least = min(10, grid[0] * grid[1] // 4)
     context = (plan.context_ids >= 0).sum(1)

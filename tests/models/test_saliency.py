@@ -54,7 +54,7 @@ def test_grad_cam_equals_finite_differences_and_keeps_no_gradient():
         saliency = proxy(image, index, model.latent_loss)
     assert all(parameter.grad is None for parameter in model.parameters())
 
-    from dseq_mm.models.mask_generators import partition_plan
+    from dseq_mm.models.saliency import partition_plan
 
     plan = partition_plan(image.grid, index, 4, 3)
     targets = image.patches
@@ -83,7 +83,7 @@ def test_grad_cam_equals_finite_differences_and_keeps_no_gradient():
 
 
 def test_partition_covers_the_grid_once_and_context_is_the_complement():
-    from dseq_mm.models.mask_generators import partition_plan
+    from dseq_mm.models.saliency import partition_plan
 
     plan = partition_plan((4, 5), torch.arange(3), 4, 0)
     plan.validate()

@@ -19,8 +19,8 @@ from time import perf_counter
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {
-    'DSeq-JEPA': 'configs/dseq_digitscenes_25e.py',
-    'I-JEPA': 'configs/ijepa_digitscenes_25e.py',
+    'DSeq-JEPA': 'configs/dseq_digitscenes_20e.py',
+    'I-JEPA': 'configs/ijepa_digitscenes_20e.py',
 }
 COLUMNS = {
     'knn_last': 'kNN, last block',

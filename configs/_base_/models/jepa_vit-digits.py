@@ -11,7 +11,9 @@ model = dict(
         ),
         img_size=24,
         patch_size=4,
+        init_std=0.06,
+        patch_init_std=0.18,
     ),
-    neck=dict(predictor_dims=64, depth=2, num_heads=4, mlp_ratio=2.0),
+    neck=dict(predictor_dims=64, depth=2, num_heads=4, mlp_ratio=2.0, init_std=0.06),
     target_encoder=dict(momentum=0.99),
 )

@@ -2,7 +2,7 @@
 _base_ = [
     '_base_/models/jepa_vit-digits.py',
     '_base_/datasets/digitscenes_24.py',
-    '_base_/schedules/jepa_digitscenes_25e.py',
+    '_base_/schedules/jepa_digitscenes_20e.py',
     '_base_/default_runtime.py',
 ]
 model = dict(

@@ -1,0 +1,9 @@
+# Small budget: 20 epochs, batch 64. The paper's recipe, scaled down in length only.
+_base_ = 'jepa_2048_600e.py'
+optim_wrapper = dict(dtype=None)
+train_cfg = dict(max_epochs=20)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=1)
+param_scheduler[1].update(begin=1, end=20, T_max=19)
+param_scheduler[2].update(end=20, T_max=20)
+auto_scale_lr = dict(base_batch_size=64)

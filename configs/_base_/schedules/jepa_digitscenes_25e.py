@@ -1,9 +1,0 @@
-# Small budget: 25 epochs, batch 64. The paper's recipe, scaled down in length only.
-_base_ = 'jepa_2048_600e.py'
-optim_wrapper = dict(dtype=None)
-train_cfg = dict(max_epochs=25)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=1)
-param_scheduler[1].update(begin=1, end=25, T_max=24)
-param_scheduler[2].update(end=25, T_max=25)
-auto_scale_lr = dict(base_batch_size=64)

@@ -1,0 +1,158 @@
+"""The commands of the README, on a miniature of each data layout."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from mmpretrain.models.backbones import VisionTransformer
+
+from dseq_mm.transfer.checkpoint import load_checkpoint
+from tests.end_to_end.runs import write_images
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    'train_cfg.max_epochs=2',
+    'param_scheduler.1.T_max=1',
+    'param_scheduler.1.end=2',
+    'param_scheduler.2.T_max=2',
+    'param_scheduler.2.end=2',
+    'train_dataloader.num_workers=0',
+    'train_dataloader.persistent_workers=False',
+    'default_hooks.logger.interval=1',
+    'default_hooks.checkpoint.interval=1',
+]
+
+
+def run(*command, **kwargs):
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'},
+        **kwargs,
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output[-3000:]
+    return output
+
+
+def python(tool, *arguments):
+    return run(sys.executable, f'tools/{tool}.py', *arguments)
+
+
+@pytest.fixture(scope='module')
+def digits(tmp_path_factory):
+    """A small DigitScenes and a run of two epochs on it by two gloo processes."""
+    folder = tmp_path_factory.mktemp('digits')
+    data, work = folder / 'data', folder / 'run'
+    options = ['--train', 64, '--val', 32, '--scenes-train', 2, '--scenes-val', 2]
+    python('make_digitscenes', data, *options)
+    roots = [
+        f'{key}.data_root={data}'
+        for key in (
+            'train_dataloader.dataset.dataset',
+            'custom_hooks.0.bank.dataset',
+            'custom_hooks.0.query.dataset',
+        )
+    ]
+    config = 'configs/dseq_digitscenes_25e.py'
+    env = dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    command = ['bash', 'tools/dist_train.sh', config, '2', '--work-dir', str(work)]
+    command += ['--cfg-options', *SMALL, 'train_dataloader.batch_size=8', *roots]
+    result = subprocess.run(
+        command, cwd=ROOT, env={**env, 'PORT': '29711'}, capture_output=True, text=True
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+    return config, work, roots, result.stdout + result.stderr
+
+
+def test_two_gloo_processes_train_and_measure(digits):
+    _, work, _, output = digits
+    assert 'knn_last' in output
+    assert (work / 'epoch_2.pth').exists()
+    steps = load_checkpoint(work / 'epoch_2.pth')['state_dict']['target_encoder.steps']
+    assert steps == 2 * (64 // 16)
+
+
+def test_knn_tool_agrees_with_the_test_tool(digits, tmp_path):
+    config, work, roots, _ = digits
+    out = tmp_path / 'knn.json'
+    arguments = [config, work / 'epoch_2.pth', '--out', out, '--cfg-options', *roots]
+    python('knn', *arguments)
+    values = json.loads(out.read_text())
+    assert 0 <= values['knn_last'] <= 100
+    arguments = ['--work-dir', tmp_path / 'test', '--cfg-options', *roots]
+    output = python('test', config, work / 'epoch_2.pth', *arguments)
+    assert f'{values["knn_last"]:.1f}' in output or str(values['knn_last']) in output
+
+
+def test_export_loads_into_the_stock_vit(digits, tmp_path):
+    _, work, _, _ = digits
+    out = tmp_path / 'backbone.pth'
+    python('export_backbone', work / 'epoch_2.pth', out)
+    saved = torch.load(out, weights_only=True)
+    arch = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=192)
+    vit = VisionTransformer(arch=arch, img_size=24, patch_size=4, out_type='raw')
+    vit.load_state_dict(saved['state_dict'])
+    state = load_checkpoint(work / 'epoch_2.pth')['state_dict']
+    assert torch.equal(state['target_encoder.module.cls_token'], vit.cls_token)
+    assert not torch.equal(state['backbone.cls_token'], vit.cls_token)
+
+
+def test_picture_of_regions_is_drawn(digits, tmp_path):
+    config, work, roots, _ = digits
+    out = tmp_path / 'regions.png'
+    options = ['--num', 3, '--cfg-options', *roots]
+    python('visualize_regions', config, work / 'epoch_2.pth', out, *options)
+    picture = cv2.imread(str(out))
+    assert picture.shape[0] > 600 and picture.std() > 10
+
+
+def test_picture_needs_regions(digits, tmp_path):
+    _, work, roots, _ = digits
+    with pytest.raises(AssertionError, match='has no regions to draw'):
+        config = 'configs/ijepa_digitscenes_25e.py'
+        python('visualize_regions', config, work / 'epoch_2.pth', tmp_path / 'x.png')
+
+
+@pytest.mark.parametrize('source', ['imagenet', 'folder'])
+def test_imagenet_config_trains_on_its_layout_and_on_a_folder(tmp_path, source):
+    small = [
+        'model.backbone.img_size=64',
+        'model.backbone.arch=deit-tiny',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.pin_memory=False',
+        'optim_wrapper.dtype=None',
+        'param_scheduler.0.end=1',
+        'param_scheduler.1.begin=1',
+        'train_dataloader.dataset.dataset.pipeline.1.scale=64',
+        'model.neck.depth=1',
+        *SMALL,
+    ]
+    command = ['configs/dseq_vitb16_600e.py', '--work-dir', tmp_path / 'run']
+    if source == 'folder':
+        images = write_images(tmp_path / 'unlabelled', 4, size=70, classes=1)
+        command += ['--data', images]
+        options = small
+    else:
+        root = tmp_path / 'imagenet'
+        for split in ('train', 'val'):
+            write_images(root / split, 4, size=70, classes=2)
+        options = [*small, f'train_dataloader.dataset.dataset.data_root={root}']
+        for loader in ('bank', 'query'):
+            options += [
+                f'custom_hooks.0.{loader}.dataset.data_root={root}',
+                f'custom_hooks.0.{loader}.dataset.pipeline.1.scale=64',
+                f'custom_hooks.0.{loader}.dataset.pipeline.2.crop_size=64',
+                f'custom_hooks.0.{loader}.num_workers=0',
+            ]
+        options += ['custom_hooks.0.k=2', 'custom_hooks.0.bank_fraction=1.0']
+    output = python('train', *command, '--cfg-options', *options)
+    assert (tmp_path / 'run' / 'epoch_2.pth').exists()
+    assert ('knn_last' in output) == (source == 'imagenet')

@@ -1,0 +1,125 @@
+"""Every shipped pre-training config builds and takes a step."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+from torch import Tensor
+
+import dseq_mm  # noqa: F401
+from dseq_mm.models import EncodedImage, TrainingClock
+from tests.models.builders import samples
+
+CONFIGS = sorted((Path(__file__).parents[1] / 'configs').glob('*.py'))
+PAPER = dict(epochs={'b': 600, 'l': 600, 'h': 300}, batch=2048)
+
+
+def load(path):
+    return Config.fromfile(path)
+
+
+def test_all_promised_configs_are_there():
+    names = {path.stem for path in CONFIGS}
+    for method in ('dseq', 'ijepa'):
+        for size in (
+            'vitb16_600e',
+            'vitl16_600e',
+            'vith16-448_300e',
+            'digitscenes_25e',
+        ):
+            assert f'{method}_{size}' in names
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_config_takes_a_step(path):
+    cfg = load(path)
+    side = cfg.model.backbone.img_size
+    if cfg.model.backbone.arch in ('large', 'huge'):
+        step_without_values(cfg, side)
+        return
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.clock = TrainingClock(0, 0, 1.0)
+    inputs = [
+        torch.randint(0, 256, (3, side, side), dtype=torch.uint8) for _ in range(2)
+    ]
+    data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples(range(2))))
+    loss = model.loss(**data)['loss']
+    loss.backward()
+    assert loss.isfinite() and loss > 0
+
+
+def step_without_values(cfg, side):
+    """A full-size step on ``meta`` tensors under a real plan: shapes, no arithmetic."""
+    grid = (side // 16, side // 16)
+    generator = MODELS.build(cfg.model.mask_generator)
+    hidden = torch.randn(2, grid[0] * grid[1] + 1, 8)
+    encoded = EncodedImage(hidden[:, 1:], grid, hidden={9: hidden})
+    plan = generator(encoded, torch.arange(2), TrainingClock(0, 0, 1.0))
+    plan.validate()
+    tensors = {
+        field.name: getattr(plan, field.name).to('meta')
+        for field in fields(plan)
+        if isinstance(getattr(plan, field.name), Tensor)
+    }
+    plan = replace(plan, **tensors)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+        inputs = torch.empty(2, 3, side, side)
+    encoded = model.encode_target(inputs)
+    prediction = model.neck(model.backbone(inputs, plan), plan)
+    target = plan.gather(encoded.patches, plan.target_ids)
+    loss = model.head.loss(prediction, target, plan)
+    loss.backward()
+    assert all(
+        (parameter.grad is not None) == parameter.requires_grad
+        for parameter in model.parameters()
+    )
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_recipe_is_the_papers(path):
+    if 'digitscenes' in path.stem:
+        pytest.skip('ours')
+    cfg = load(path)
+    size = path.stem.split('_vit')[1][0]
+    epochs = PAPER['epochs'][size]
+    optim = cfg.optim_wrapper
+    accumulated = optim.get('accumulative_counts', 1)
+    batch = cfg.train_dataloader.batch_size
+    assert 8 * batch * accumulated == PAPER['batch']
+    assert cfg.auto_scale_lr.base_batch_size == 8 * batch  # it ignores accumulation
+    assert cfg.train_cfg.max_epochs == epochs
+    warm_up, cosine, decay = cfg.param_scheduler
+    assert optim.optimizer.lr * warm_up.start_factor == pytest.approx(1e-4)
+    assert (optim.optimizer.lr, cosine.eta_min, warm_up.end) == (1e-3, 1e-6, 15)
+    assert (cosine.begin, cosine.end, cosine.T_max) == (15, epochs, epochs - 15)
+    assert (decay.begin, decay.end, decay.T_max) == (0, epochs, epochs)
+    assert optim.optimizer.weight_decay * decay.eta_min_ratio == pytest.approx(0.4)
+    assert optim.optimizer.weight_decay == 0.04
+    assert all(scheduler.convert_to_iter_based for scheduler in cfg.param_scheduler)
+    assert optim.dtype == 'bfloat16'
+    model = cfg.model
+    assert model.target_encoder == dict(momentum=0.996, end_momentum=1.0)
+    assert model.neck.predictor_dims == 384
+    assert model.neck.depth == (6 if size == 'b' else 12)
+    pixels = 448 if size == 'h' else 224
+    assert model.backbone.img_size == pixels
+    pipeline = cfg.train_dataloader.dataset.dataset.pipeline
+    assert [step.type for step in pipeline] == [
+        'LoadImageFromFile',
+        'RandomResizedCrop',
+        'PackInputs',
+    ]
+    assert pipeline[1].scale == pixels
+    assert tuple(pipeline[1].crop_ratio_range) == (0.3, 1.0)
+    crop = cfg.custom_hooks[0].query.dataset.pipeline[2]
+    assert crop.crop_size == pixels
+    if path.stem.startswith('dseq'):
+        assert model.mask_generator.saliency.block == 9
+        assert model.mask_generator.num_regions == 5
+    if size == 'h':
+        assert len(cfg.activation_checkpointing) == 32
