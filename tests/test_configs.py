@@ -28,7 +28,7 @@ def test_all_promised_configs_are_there():
             'vitb16_600e',
             'vitl16_600e',
             'vith16-448_300e',
-            'digitscenes_25e',
+            'digitscenes_20e',
         ):
             assert f'{method}_{size}' in names
 

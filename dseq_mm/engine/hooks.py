@@ -2,6 +2,7 @@
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch import nn
 
@@ -18,6 +19,21 @@ class ClockHook(Hook):
     """
 
     priority = 'VERY_HIGH'
+
+    def before_train(self, runner) -> None:
+        """Refuse a loop without epochs: crops and masks would repeat for ever.
+
+        Args:
+            runner: The runner.
+
+        Raises:
+            ValueError: If the training loop counts iterations only.
+        """
+        if isinstance(runner.train_loop, IterBasedTrainLoop):
+            raise ValueError(
+                'masks and crops are keyed by the epoch, which an iteration-based loop '
+                "does not count: use train_cfg = dict(type='EpochBasedTrainLoop', ...)"
+            )
 
     def before_train_epoch(self, runner) -> None:
         """Give the data set the epoch, before its workers read the first image.

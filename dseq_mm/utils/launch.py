@@ -303,17 +303,33 @@ def run(cfg: Config, notes: list[str], method: str) -> None:
         cfg: The finished config.
         notes: What the functions above returned.
         method: ``'train'`` or ``'test'``.
+
+    Raises:
+        ValueError: If an epoch of training has no batch.
     """
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)
     for note in notes:
         runner.logger.info(note)
+    if method == 'train':
+        _check_epoch(runner.train_loop.dataloader)
     try:
         getattr(runner, method)()
     finally:
         # after an error too: a progress bar would hide what is printed next
         runner.call_hook('close_bar')
     _leave_group()
+
+
+def _check_epoch(dataloader):
+    """Complain about an epoch without a batch before mmengine's scheduler does."""
+    if len(dataloader) == 0:
+        raise ValueError(
+            f'{len(dataloader.dataset)} images do not fill one batch of '
+            f'{dataloader.batch_size} on each process: lower '
+            'train_dataloader.batch_size (--cfg-options), or set '
+            'train_dataloader.drop_last=False.'
+        )
 
 
 def run_knn(cfg: Config, checkpoint: str) -> None:

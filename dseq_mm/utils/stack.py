@@ -35,8 +35,8 @@ class Package(NamedTuple):
 
 
 PACKAGES = (
-    Package('torch', '2.5', 'torch==2.11.0'),
-    Package('torchvision', '0.20', 'torchvision==0.26.0'),
+    Package('torch', '2.6', 'torch==2.11.0'),
+    Package('torchvision', '0.21', 'torchvision==0.26.0'),
     Package('mmengine', '0.10.7', 'onedl-mmengine==0.10.12', 'mmengine==0.10.7'),
     Package('mmcv', '2.1.0', 'onedl-mmcv==2.3.6', 'mmcv==2.1.0'),
     Package('mmpretrain', '1.2.0', 'onedl-mmpretrain==1.3.6', 'mmpretrain==1.2.0'),

@@ -62,6 +62,15 @@ def test_folder_without_images_is_refused(tmp_path):
         train(digits_config(tmp_path / 'empty', tmp_path / 'run'))
 
 
+def test_iteration_based_loop_is_refused(tmp_path):
+    images = write_images(tmp_path / 'images', 16)
+    cfg = digits_config(images, tmp_path / 'run')
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
+    cfg.param_scheduler = []
+    with pytest.raises(ValueError, match='EpochBasedTrainLoop'):
+        train(cfg)
+
+
 def test_plans_and_crops_do_not_depend_on_workers(tmp_path):
     from tests.end_to_end.runs import RecordHook
     from tests.end_to_end.test_resume import same

@@ -61,7 +61,7 @@ def digits(tmp_path_factory):
             'custom_hooks.0.query.dataset',
         )
     ]
-    config = 'configs/dseq_digitscenes_25e.py'
+    config = 'configs/dseq_digitscenes_20e.py'
     env = dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
     command = ['bash', 'tools/dist_train.sh', config, '2', '--work-dir', str(work)]
     command += ['--cfg-options', *SMALL, 'train_dataloader.batch_size=8', *roots]
@@ -117,7 +117,7 @@ def test_picture_of_regions_is_drawn(digits, tmp_path):
 def test_picture_needs_regions(digits, tmp_path):
     _, work, roots, _ = digits
     with pytest.raises(AssertionError, match='has no regions to draw'):
-        config = 'configs/ijepa_digitscenes_25e.py'
+        config = 'configs/ijepa_digitscenes_20e.py'
         python('visualize_regions', config, work / 'epoch_2.pth', tmp_path / 'x.png')
 
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmpretrain.registry import MODELS
 
 from dseq_mm.models.jepa import TrainingClock
@@ -152,3 +153,19 @@ def test_autocast_keeps_the_loss_in_float32():
     with torch.autocast('cpu', torch.bfloat16):
         loss = model.loss(images(2), samples(range(2)))['loss']
     assert loss.dtype == torch.float32 and loss.isfinite()
+
+
+def test_activation_checkpointing_changes_no_gradient():
+    """What the ViT-H configs turn on, with the host's function."""
+    inputs, data_samples = images(3), samples(range(3))
+    gradients = []
+    for names in ([], ['backbone.layers.0', 'backbone.layers.1']):
+        model = build_jepa()
+        turn_on_activation_checkpointing(model, names)
+        model.loss(inputs, data_samples)['loss'].backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters()})
+    for name, gradient in gradients[0].items():
+        if gradient is None:
+            assert gradients[1][name] is None, name
+        else:
+            torch.testing.assert_close(gradients[1][name], gradient)
