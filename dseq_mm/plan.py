@@ -112,6 +112,7 @@ class PredictionPlan:
         contexts = (context_step >= 0).sum(-1)  # (R,)
         # a token of step s is re-encoded by the steps after it, s + 1 to S
         repeats = torch.where(context_step >= 0, num_steps - context_step, 0)
+        repeats = repeats.clamp(min=0)
         lengths = torch.stack(
             [contexts.max(), sizes.sum(-1).max(), sizes.max()]
             + [contexts.sum(), sizes.sum(), repeats.sum()]

@@ -6,10 +6,14 @@
 # Run again it goes on where it stopped: what is installed, made or trained is reused.
 set -euo pipefail
 
+if [ $# -gt 2 ] || [[ "${1:-}${2:-}" == -* ]]; then
+    sed -n '2,6s/^# \{0,1\}//p' "$0"
+    exit 2
+fi
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-VENV=${DSEQ_VENV:-$ROOT/.venv}
-DATA=${1:-data/digitscenes}
-WORK=${2:-work_dirs/quickstart}
+VENV=$(realpath -m "${DSEQ_VENV:-$ROOT/.venv}")
+DATA=$(realpath -m "${1:-$ROOT/data/digitscenes}")
+WORK=$(realpath -m "${2:-$ROOT/work_dirs/quickstart}")
 CONFIG=configs/dseq_digitscenes_20e.py
 cd "$ROOT"
 DSEQ_VENV=$VENV bash tools/setup_env.sh
@@ -19,14 +23,10 @@ export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
 last() { cat "$WORK/last_checkpoint"; }
-options=()
-if [ "$DATA" != data/digitscenes ]; then
-    for key in train_dataloader.dataset.dataset custom_hooks.0.bank.dataset \
-        custom_hooks.0.query.dataset; do
-        options+=("$key.data_root=$DATA")
-    done
-    options=(--cfg-options "${options[@]}")
-fi
+options=(--cfg-options)
+for key in train_dataloader.dataset.dataset custom_hooks.0.{bank,query}.dataset; do
+    options+=("$key.data_root=$DATA")
+done
 measure() { python tools/knn.py "$CONFIG" "$@" --linear "${options[@]}"; }
 
 say "1/5 DigitScenes: handwritten digits on textured grounds, made here -> $DATA"

@@ -79,8 +79,8 @@ def main(argv=None) -> None:
     batch = model.data_preprocessor(raw)
     encoded = model.encode_target(batch['inputs'])
     index = torch.tensor([sample.sample_idx for sample in batch['data_samples']])
-    saliency = generator.saliency(encoded, index, model.latent_loss)
     clock = TrainingClock(0, 0, 1.0)
+    saliency = generator.saliency(encoded, index, clock, model.latent_loss)
     regions = generator.regions(encoded, index, clock, 1.0, model.latent_loss)
     pixels = torch.stack(list(raw['inputs']))  # (B, 3, h, w)
     if model.data_preprocessor._channel_conversion:

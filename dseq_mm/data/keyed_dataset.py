@@ -84,7 +84,7 @@ class KeyedDataset:
     Args:
         dataset: The dataset to wrap, or its config. Built lazily, so a missing folder
             is reported here.
-        seed: Seed of all augmentations.
+        seed: Seed of all augmentations; None is the run's, which ClockHook sets.
         max_unreadable: Share of the dataset that may be unreadable before training
             stops, rounded down, but one image is always allowed unless it is 0.
         lazy_init: Whether to put off loading the annotations until `full_init`.
@@ -97,7 +97,7 @@ class KeyedDataset:
     def __init__(
         self,
         dataset: BaseDataset | dict,
-        seed: int = 0,
+        seed: int | None = None,
         max_unreadable: float = 0.01,
         lazy_init: bool = False,
     ) -> None:
@@ -243,7 +243,7 @@ class KeyedDataset:
         """Run the pipeline on one sample; None if it is unreadable or dropped."""
         data = self.dataset.get_data_info(idx)
         path = data.get('img_path', f'sample {idx}')
-        with keyed_generators(self.seed, self.epoch, idx):
+        with keyed_generators(self.seed or 0, self.epoch, idx):
             for step, transform in enumerate(self.dataset.pipeline.transforms):
                 try:
                     data = transform(data)

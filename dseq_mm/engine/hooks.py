@@ -21,7 +21,7 @@ class ClockHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner) -> None:
-        """Refuse a loop without epochs: crops and masks would repeat for ever.
+        """Hand the run's seed to parts without one, and refuse a loop without epochs.
 
         Args:
             runner: The runner.
@@ -34,6 +34,14 @@ class ClockHook(Hook):
                 'masks and crops are keyed by the epoch, which an iteration-based loop '
                 "does not count: use train_cfg = dict(type='EpochBasedTrainLoop', ...)"
             )
+        parts = list(unwrap(runner.model).modules())
+        dataset = runner.train_dataloader.dataset
+        while dataset is not None:
+            parts.append(dataset)
+            dataset = getattr(dataset, 'dataset', None)
+        for part in parts:
+            if getattr(part, 'seed', 0) is None:
+                part.seed = runner.seed
 
     def before_train_epoch(self, runner) -> None:
         """Give the data set the epoch, before its workers read the first image.
@@ -123,6 +131,15 @@ class NonFiniteHook(Hook):
         """
         if isinstance(runner.optim_wrapper, GuardedOptimWrapper):
             runner.optim_wrapper.describe_batch(runner.iter, image_files(data_batch))
+
+    def after_train_epoch(self, runner) -> None:
+        """Stop every process after a bad last update, before old checkpoints go.
+
+        Args:
+            runner: The runner.
+        """
+        if isinstance(runner.optim_wrapper, GuardedOptimWrapper):
+            runner.optim_wrapper.raise_if_nonfinite()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Refuse to save after a bad update.

@@ -48,7 +48,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self._bad_loss: Tensor | None = None
         self._batch: tuple[int, Sequence[str]] = (0, ())
         self._batches: list[tuple[int, Sequence[str]]] = []
-        self._pending: tuple[Tensor, torch.Event | None, list] | None = None
+        self._pending: tuple[Tensor, torch.cuda.Event | None, list] | None = None
 
     @contextmanager
     def optim_context(self, model: nn.Module):
@@ -109,7 +109,7 @@ class GuardedOptimWrapper(OptimWrapper):
             self.optimizer.found_inf = flag
             host = torch.empty((), pin_memory=True)
             host.copy_(flag, non_blocking=True)
-            event = torch.Event(flag.device)
+            event = torch.cuda.Event()
             event.record()
             self._pending = (host, event, batches)
         else:
@@ -144,19 +144,31 @@ class GuardedOptimWrapper(OptimWrapper):
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class JEPAOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """The host's constructor, which leaves averaged copies of the model alone.
+    """The host's constructor with few groups and without averaged copies.
 
-    The host would warn about each frozen parameter of the target encoder.
+    The host makes one group for each parameter, which defeats fused optimizers, and
+    warns about each frozen parameter of the target encoder.
     """
 
-    def add_params(self, params: list, module: nn.Module, *args, **kwargs) -> None:
+    def add_params(
+        self, params: list, module: nn.Module, prefix: str = '', **kwargs
+    ) -> None:
         """Add the parameters of a module and its children.
 
         Args:
-            params: Parameter groups, extended in place.
+            params: Parameter groups, extended in place; groups of equal settings are
+                merged.
             module: The module.
-            *args: See mmengine.
+            prefix: Its name.
             **kwargs: See mmengine.
         """
-        if not isinstance(module, BaseAveragedModel):
-            super().add_params(params, module, *args, **kwargs)
+        if isinstance(module, BaseAveragedModel):
+            return
+        super().add_params(params, module, prefix, **kwargs)
+        if prefix == '':
+            merged: dict[str, dict] = {}
+            for group in params:
+                settings = {k: v for k, v in group.items() if k != 'params'}
+                target = merged.setdefault(repr(settings), {'params': [], **settings})
+                target['params'] += group['params']
+            params[:] = merged.values()

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from ..engine.hooks import unwrap
 from .features import build_loader, extract_features
 from .knn import knn_metrics
 
@@ -102,7 +102,7 @@ class KNNHook(Hook):
         Returns:
             Its target encoder or its backbone.
         """
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(model)
         if self.encoder == 'target' and hasattr(model, 'target_encoder'):
             return model.target_encoder.module
         return model.backbone
@@ -114,8 +114,7 @@ class KNNHook(Hook):
                 build_loader(self.bank, self.bank_fraction),
                 build_loader(self.query),
             ]
-        model = runner.model
-        model = model.module if is_model_wrapper(model) else model
+        model = unwrap(runner.model)
         backbone = self.frozen_backbone(model)
         device = next(backbone.parameters()).device
         bank, queries = (

@@ -46,7 +46,7 @@ class JEPA(BaseSelfSupervisor):
         mask_generator: Makes the plan.
         target_encoder: Momentum of the EMA target encoder.
         unrolled: Re-encode the context of each step with full attention (the literal
-            Eq. 5, several times the cost) instead of one pass.
+            Eq. 5, about twice the cost) instead of one pass.
         data_preprocessor: As in mmpretrain.
         init_cfg: As in mmpretrain.
 
@@ -122,7 +122,10 @@ class JEPA(BaseSelfSupervisor):
         sample_idx = self._sample_indices(data_samples, inputs.device)
         encoded = self.encode_target(inputs)  # full image, no gradient
         target = as_target(encoded.patches)  # (B, P, D)
-        plan = self.mask_generator(encoded, sample_idx, self.clock, self.latent_loss)
+        with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
+            plan = self.mask_generator(
+                encoded, sample_idx, self.clock, self.latent_loss
+            )
         if self.unrolled:
             plan = plan.unroll()
         context = self.backbone(inputs, plan)  # (R, Lc, D)

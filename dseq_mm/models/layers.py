@@ -57,7 +57,9 @@ class MaskedAttention(MultiheadAttention):
             ``(R, L)``, float32, rows sum to one.
         """
         query, key, _ = self._split_heads(self.qkv(x))
-        scores = query[:, :, :1].float() @ key.float().transpose(-2, -1)  # (R, h, 1, L)
+        query, key = query[:, :, :1].float(), key.float()
+        with torch.autocast(x.device.type, enabled=False):
+            scores = query @ key.transpose(-2, -1)  # (R, h, 1, L)
         return (scores * self.head_dims**-0.5).softmax(-1).mean(1).squeeze(1)
 
     def _split_heads(self, qkv: Tensor) -> Tensor:

@@ -35,14 +35,14 @@ class MaskGenerator(BaseModule):
     """Base of the mask generators.
 
     Args:
-        seed: Key of all randomness.
+        seed: Key of all randomness; None is the run's seed, which ClockHook sets.
     """
 
     #: Blocks of the target encoder whose output or attention is needed.
     hidden: tuple[int, ...] = ()
     attention: tuple[int, ...] = ()
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.seed = seed
         self.stats: dict[str, Tensor] = {}
@@ -100,7 +100,7 @@ class MultiBlockMaskGenerator(MaskGenerator):
         released: The released sampler: sizes shared by the batch, one number for scale
             and aspect, last row and column never reached, lists truncated to the
             shortest of the batch.
-        seed: Key of all randomness.
+        seed: Key of all randomness; None is the run's seed, which ClockHook sets.
 
     Raises:
         ValueError: If a scale or an aspect is out of range.
@@ -117,7 +117,7 @@ class MultiBlockMaskGenerator(MaskGenerator):
         min_patches: int = 10,
         context_sees_targets: bool = True,
         released: bool = False,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(seed)
         for name, (low, high), top in (
@@ -145,7 +145,7 @@ class MultiBlockMaskGenerator(MaskGenerator):
         if num_patches < 2:
             raise ValueError('a grid of one patch has nothing to predict from')
         layouts = self.attempts * (self.num_targets + 1)
-        key = hash_integers(self.seed, clock.epoch, _BLOCKS)
+        key = hash_integers(self.seed or 0, clock.epoch, _BLOCKS)
         draws = keyed_uniform(key, sample_idx, layouts * 4)
         # (B, A * (T + 1) * 4) -> (B, A, T + 1, 4)
         draws = draws.unflatten(1, (self.attempts, self.num_targets + 1, 4))
@@ -183,7 +183,8 @@ class MultiBlockMaskGenerator(MaskGenerator):
             Context ``(B, P)`` and targets ``(B, T, P)`` of one layout each.
         """
         num_patches = context.shape[-1]
-        enough = min(self.min_patches, max(1, num_patches // 4))
+        wanted = self.min_patches + self.released  # the released test is a strict >
+        enough = min(wanted, max(1, num_patches // 4))
         count = context.sum(-1).clamp(max=enough)  # (B, A)
         # the first of the largest: argmax alone does not promise which of equals
         order = torch.arange(count.shape[1], 0, -1, device=count.device)
@@ -198,7 +199,9 @@ class MultiBlockMaskGenerator(MaskGenerator):
     def _released_draws(self, draws: Tensor, iteration: int) -> Tensor:
         """One number for scale and aspect, shared by the batch, for each kind."""
         size = keyed_uniform(
-            hash_integers(self.seed, iteration, _BATCH), draws.new_zeros(1).long(), 2
+            hash_integers(self.seed or 0, iteration, _BATCH),
+            draws.new_zeros(1).long(),
+            2,
         )[0]
         draws = draws.clone()
         draws[..., 0, :2] = size[0]
@@ -225,7 +228,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         keep_regions: Truncate the sequence to its first so many regions.
         prediction: ``'sequential'``, or ``'flat'``: R1 to R(N-1) are each predicted
             from the rest RN alone.
-        seed: Key of all randomness.
+        seed: Key of all randomness; None is the run's seed, which ClockHook sets.
 
     Raises:
         ValueError: If an option is unknown or out of range.
@@ -240,10 +243,16 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         order: str = 'discriminative',
         keep_regions: int | None = None,
         prediction: str = 'sequential',
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         super().__init__(seed)
-        self.saliency = MODELS.build(saliency or dict(type='ClassTokenSimilarity'))
+        saliency = saliency or dict(type='ClassTokenSimilarity')
+        if isinstance(saliency['type'], str) and MODELS.get(saliency['type']) is None:
+            raise ValueError(
+                f'there is no saliency proxy {saliency["type"]!r}; the package has '
+                'ClassTokenSimilarity, ClassTokenAttention and GradCAM'
+            )
+        self.saliency = MODELS.build(saliency)
         self.hidden, self.attention = self.saliency.hidden, self.saliency.attention
         self.rule = RegionRule(num_regions=num_regions, **(rule or {}))
         self.curriculum = dict(start=0.0, end=1.0, unit='sample')
@@ -255,6 +264,11 @@ class DiscriminativeMaskGenerator(MaskGenerator):
             )
         if order not in ORDERS:
             raise ValueError(f'order must be one of {", ".join(ORDERS)}, got {order!r}')
+        if prediction == 'flat' and order != 'discriminative':
+            raise ValueError(
+                "prediction='flat' has no order: leave order='discriminative', or use "
+                "prediction='sequential'"
+            )
         keep_regions = num_regions if keep_regions is None else keep_regions
         if not 2 <= keep_regions <= num_regions:
             raise ValueError(
@@ -272,13 +286,12 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         """See :meth:`MaskGenerator.forward`."""
         probability = self.probability(clock.progress)
         if self.curriculum['unit'] == 'batch':
-            draw = hash_integers(self.seed, clock.iteration, _BATCH) / 2.0**64
+            draw = hash_integers(self.seed or 0, clock.iteration, _BATCH) / 2.0**64
             if draw >= probability:
                 self.stats = {}
                 return self.multi_block(encoded, sample_idx, clock)
             probability = 1.0
         regions = self.regions(encoded, sample_idx, clock, probability, latent_loss)
-        self._count(regions, probability)
         return self._plan(regions.rank.flatten(1))  # (B, H, W) -> (B, P)
 
     def probability(self, progress: float) -> float:
@@ -310,22 +323,27 @@ class DiscriminativeMaskGenerator(MaskGenerator):
             The regions after curriculum and ordering.
         """
         num = self.rule.num_regions
-        key = hash_integers(self.seed, clock.epoch, _REGIONS)
+        key = hash_integers(self.seed or 0, clock.epoch, _REGIONS)
         draws = keyed_uniform(key, sample_idx, 10 * num)
         fill, replace, keep, order = draws.split([4 * num, 4 * num, num, num], dim=1)
         # (B, 4 * N) -> (B, N, 4); the last region is the rest, it takes no draw
         fill = fill.unflatten(1, (num, 4))[:, :-1]
         replace = replace.unflatten(1, (num, 4))[:, :-1]
-        saliency = self.saliency(encoded, sample_idx, latent_loss)
+        saliency = self.saliency(encoded, sample_idx, clock, latent_loss)
         regions = select_regions(saliency, self.rule, fill)
+        self._count(regions, probability)
         if self.curriculum['unit'] == 'sample':
             keep = keep[:, :1].expand(-1, num)
         keep = keep[:, :-1] < probability  # (B, N - 1)
         # nothing found (flat map, or released rule without a component): all random
         found = (regions.source[:, :-1] != Source.EMPTY).any(1)
         regions = replace_regions(regions, keep & found[:, None], self.rule, replace)
-        regions.rank = order_regions(regions.rank, self.order, num, order)
-        return regions
+        rank = order_regions(regions.rank, self.order, num, order)
+        # a region's source goes where its rank goes
+        source = torch.full_like(regions.source, Source.EMPTY)
+        old, new = regions.rank.flatten(1), rank.flatten(1)  # (B, H, W) -> (B, P)
+        source.scatter_(1, new, regions.source.gather(1, old))
+        return Regions(rank, source, regions.degenerate)
 
     def _plan(self, rank: Tensor) -> PredictionPlan:
         """Plan of a rank map, ``(B, P)``."""
@@ -341,7 +359,10 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         return PredictionPlan.from_masks(context, targets, num_context)
 
     def _count(self, regions: Regions, probability: float) -> None:
-        """Mean number of regions of each kind per image, for the log."""
+        """Mean number of regions of each kind per image, for the log.
+
+        Before the curriculum replaces any: how many it keeps, ``lambda`` tells.
+        """
         kinds = (Source.COMPONENT, Source.SPLIT, Source.SECONDARY, Source.RANDOM)
         self.stats = {
             f'regions_{kind.name.lower()}': (regions.source == kind)

@@ -24,6 +24,7 @@ from ..regions import (
     random_regions,
 )
 from .encoder import EncodedImage
+from .layers import as_float32
 
 LatentLoss = Callable[[Tensor, PredictionPlan], Tensor]
 
@@ -70,13 +71,14 @@ class SaliencyProxy(BaseModule):
             )
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
     ) -> Tensor:
         """Compute the map.
 
         Args:
             encoded: The full image as the target encoder sees it.
             sample_idx: Dataset index of each image, ``(B,)``, for keyed randomness.
+            clock: The :class:`~dseq_mm.models.jepa.TrainingClock`, likewise.
             latent_loss: Loss of predicting ``patches`` under a plan, from the
                 algorithm; Grad-CAM differentiates it.
 
@@ -109,7 +111,7 @@ class ClassTokenSimilarity(SaliencyProxy):
         self.hidden = (block,)
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
     ) -> Tensor:
         """See :meth:`SaliencyProxy.forward`."""
         tokens = encoded.hidden[self.block].float()
@@ -136,7 +138,7 @@ class ClassTokenAttention(SaliencyProxy):
         self.attention = (block,)
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
     ) -> Tensor:
         """See :meth:`SaliencyProxy.forward`."""
         # (B, P) -> (B, H, W)
@@ -153,29 +155,33 @@ class GradCAM(SaliencyProxy):
 
     Args:
         num_regions: Random regions that the grid is cut into.
-        seed: Key of their randomness.
+        seed: Key of their randomness; None is the run's seed, which ClockHook sets.
     """
 
     needs_class_token = False
 
-    def __init__(self, num_regions: int = 4, seed: int = 0) -> None:
+    def __init__(self, num_regions: int = 4, seed: int | None = None) -> None:
         super().__init__()
         self.num_regions, self.seed = num_regions, seed
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, latent_loss: LatentLoss
+        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
     ) -> Tensor:
         """See :meth:`SaliencyProxy.forward`."""
-        plan = partition_plan(encoded.grid, sample_idx, self.num_regions, self.seed)
+        key = hash_integers(self.seed or 0, clock.epoch)
+        plan = partition_plan(encoded.grid, sample_idx, self.num_regions, key)
         with torch.enable_grad():
-            tokens = encoded.patches.detach().requires_grad_()
+            tokens = as_float32(encoded.patches.detach()).requires_grad_()
             (gradient,) = torch.autograd.grad(latent_loss(tokens, plan), tokens)
-        # (B, P) -> (B, H, W)
-        return grad_cam(tokens.detach(), gradient).unflatten(1, encoded.grid)
+        saliency = grad_cam(tokens.detach(), gradient)  # (B, P)
+        # the loss is a mean over the batch: its scale must not reach the regions
+        peak = saliency.amax(1, keepdim=True)
+        saliency = torch.where(peak > 0, saliency / peak, saliency)
+        return saliency.unflatten(1, encoded.grid)  # (B, P) -> (B, H, W)
 
 
 def partition_plan(
-    grid: tuple[int, int], sample_idx: Tensor, num_regions: int, seed: int
+    grid: tuple[int, int], sample_idx: Tensor, num_regions: int, key: int
 ) -> PredictionPlan:
     """Cut the grid into random regions; each is predicted from all others.
 
@@ -183,14 +189,13 @@ def partition_plan(
         grid: ``(H, W)``.
         sample_idx: Dataset index of each image, ``(B,)``.
         num_regions: ``N``.
-        seed: Key of the randomness.
+        key: Hash of what all samples share.
 
     Returns:
         A plan of one step with ``B * N`` rows, sample-major; its targets cover the
         grid of each image once.
     """
     rule = RegionRule(num_regions=num_regions)
-    key = hash_integers(seed)
     draws = keyed_uniform(key, sample_idx, 4 * (num_regions - 1))
     # (B, 4 * (N - 1)) -> (B, N - 1, 4)
     draws = draws.unflatten(1, (num_regions - 1, 4))

@@ -3,7 +3,6 @@
 Shape legend: ``...`` any leading axes, ``P`` patches of a grid ``(H, W)``.
 """
 
-
 import torch
 from torch import Tensor
 
@@ -30,6 +29,7 @@ def block_boxes(
     """
     rows, columns = grid
     area = (scale[0] + (scale[1] - scale[0]) * draws[..., 0]) * rows * columns
+    area = area if inclusive else area.floor()
     ratio = aspect[0] + (aspect[1] - aspect[0]) * draws[..., 1]
     spare = 0 if inclusive else 1
     height = (area * ratio).sqrt().round().clamp(1, max(1, rows - spare))

@@ -79,6 +79,17 @@ def worker(rank, file, kwargs, out):
                     type='DiscriminativeMaskGenerator',
                     saliency=dict(type='GradCAM'),
                     num_regions=3,
+                ),
+            ),
+            1.0,
+        ),
+        (
+            dict(
+                method='DSeqJEPA',
+                mask_generator=dict(
+                    type='DiscriminativeMaskGenerator',
+                    saliency=dict(type='ClassTokenSimilarity', block=1),
+                    num_regions=3,
                     curriculum=dict(unit='batch'),
                 ),
             ),

@@ -111,7 +111,7 @@ def test_saliency_must_fit_the_encoder():
 def test_unknown_proxy_is_named():
     config = jepa_config()
     config['mask_generator']['saliency'] = dict(type='NoSuchProxy')
-    with pytest.raises(KeyError, match='NoSuchProxy'):
+    with pytest.raises(ValueError, match='NoSuchProxy.*GradCAM'):
         MODELS.build(config)
 
 
@@ -138,7 +138,7 @@ def test_flat_or_nan_saliency_gives_random_regions_and_a_finite_loss(value):
     generator = model.mask_generator
 
     class Broken(torch.nn.Module):
-        def forward(self, encoded, sample_idx, latent_loss):
+        def forward(self, encoded, sample_idx, clock, latent_loss):
             return torch.full((3, *encoded.grid), value)
 
     generator.saliency = Broken()

@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from dseq_mm.models import ClassTokenSimilarity, EncodedImage
+from dseq_mm.models import ClassTokenSimilarity, EncodedImage, TrainingClock
+from dseq_mm.randomness import hash_integers
+from dseq_mm.regions import normalize_saliency
 from tests.models.builders import build_jepa, images
 
 
@@ -18,7 +20,7 @@ def encoded(seed=0):
 
 def test_class_token_similarity_is_the_cosine_at_the_block():
     image = encoded()
-    saliency = ClassTokenSimilarity(block=1)(image, None, None)
+    saliency = ClassTokenSimilarity(block=1)(image, None, None, None)
     for b in range(2):
         query = image.hidden[1][b, 0]
         for patch in range(6):
@@ -29,7 +31,7 @@ def test_class_token_similarity_is_the_cosine_at_the_block():
 
 def test_parameter_query_is_the_released_one():
     image = encoded()
-    saliency = ClassTokenSimilarity(block=1, query='parameter')(image, None, None)
+    saliency = ClassTokenSimilarity(block=1, query='parameter')(image, None, None, None)
     token = image.hidden[1][0, 1:]
     centered = token - token.mean(-1, keepdim=True)
     normalized = centered / (centered.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
@@ -51,12 +53,12 @@ def test_grad_cam_equals_finite_differences_and_keeps_no_gradient():
     index = torch.tensor([4, 8])
     proxy = model.mask_generator.saliency
     with torch.no_grad():
-        saliency = proxy(image, index, model.latent_loss)
+        saliency = proxy(image, index, TrainingClock(5), model.latent_loss)
     assert all(parameter.grad is None for parameter in model.parameters())
 
     from dseq_mm.models.saliency import partition_plan
 
-    plan = partition_plan(image.grid, index, 4, 3)
+    plan = partition_plan(image.grid, index, 4, hash_integers(3, 5))
     targets = image.patches
 
     def loss(patches):
@@ -79,7 +81,21 @@ def test_grad_cam_equals_finite_differences_and_keeps_no_gradient():
         expected = (targets[b] @ weights).clamp(min=0)
         actual = saliency[b].flatten().double()
         scale = expected.abs().max()
-        torch.testing.assert_close(actual / scale, expected / scale, rtol=0, atol=1e-4)
+        torch.testing.assert_close(actual, expected / scale, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize('count', [4, 32])
+def test_grad_cam_of_an_image_does_not_depend_on_the_batch(count):
+    generator = dict(type='DiscriminativeMaskGenerator', saliency=dict(type='GradCAM'))
+    model = build_jepa(mask_generator=generator)
+    inputs, index = images(count), torch.arange(count)
+    proxy, clock = model.mask_generator.saliency, TrainingClock()
+    whole = proxy(model.encode_target(inputs), index, clock, model.latent_loss)
+    alone = proxy(model.encode_target(inputs[:1]), index[:1], clock, model.latent_loss)
+    whole, flat = normalize_saliency(whole)
+    alone, _ = normalize_saliency(alone)
+    torch.testing.assert_close(whole[:1], alone, rtol=0, atol=1e-4)
+    assert not flat.any() and whole.amax((1, 2)).min() > 0.99
 
 
 def test_partition_covers_the_grid_once_and_context_is_the_complement():

@@ -7,8 +7,9 @@ ViT-B/16 at 224 px, forward and backward, 2 FLOP per multiply-add. Rows are coun
 tensors under sampled plans (attention through the math backend: the counter knows no
 other on a machine without GPU). "Real tokens" is the cost without padding: patch
 embedding of the full grid once per encoder, linear layers of each real token, dense
-attention over each row's own length; three times for forward and backward, once for
-the target encoder. Elementwise operations are not counted, as is usual.
+attention over each row's own length; three times for forward and backward (the patch
+embedding twice: it has no input gradient), once for the target encoder. Elementwise
+operations are not counted, as is usual.
 """
 
 import argparse
@@ -41,7 +42,7 @@ class SmoothMaps(nn.Module):
         noise = torch.rand(batch, *GRID, generator=torch.Generator().manual_seed(seed))
         self.maps = torch.from_numpy(gaussian_filter(noise.numpy(), (0, 2, 2)))
 
-    def forward(self, encoded, sample_idx, latent_loss) -> Tensor:
+    def forward(self, encoded, sample_idx, clock, latent_loss) -> Tensor:
         return self.maps
 
 
@@ -133,7 +134,8 @@ def real_tokens(config, plan: PredictionPlan) -> float:
     rows = layers_cost(rows, narrow, narrow_depth)
     rows = rows.view(plan.num_samples, -1).sum(1)  # (R,) -> (B, S) -> (B,)
     predictor = rows + 2 * dims * narrow * (context + target)
-    cost = embed + full + 3 * (embed + encoder + predictor)
+    # the patch embedding has no gradient of its input: forward, weights, target encoder
+    cost = 3 * embed + full + 3 * (encoder + predictor)
     return cost.mean().item() / 1e9
 
 

@@ -20,7 +20,6 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='KeyedDataset',
-        seed=0,
         dataset=dict(
             type='CustomDataset',
             data_root=data_root,

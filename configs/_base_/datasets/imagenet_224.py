@@ -23,14 +23,13 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='KeyedDataset',
-        seed=0,
         dataset=dict(
             type='ImageNet', data_root=data_root, split='train', pipeline=train_pipeline
         ),
     ),
 )
 
-# kNN of the target encoder every 25 epochs: bank = 10 % of train (paper)
+# kNN of the target encoder every 25 epochs: bank = 10 % of train (released code)
 eval_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

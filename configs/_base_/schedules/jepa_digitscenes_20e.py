@@ -1,4 +1,4 @@
-# Small budget: 20 epochs, batch 64. The paper's recipe, scaled down in length only.
+# Small budget: 20 epochs, batch 64, float32. Shape of the schedules as in the paper.
 _base_ = 'jepa_2048_600e.py'
 optim_wrapper = dict(dtype=None)
 train_cfg = dict(max_epochs=20)
