@@ -46,7 +46,8 @@ def test_config_takes_a_step(path):
     inputs = [
         torch.randint(0, 256, (3, side, side), dtype=torch.uint8) for _ in range(2)
     ]
-    data = model.data_preprocessor(dict(inputs=inputs, data_samples=samples(range(2))))
+    batch = dict(inputs=torch.stack(inputs), data_samples=samples(range(2)))
+    data = model.data_preprocessor(batch)
     loss = model.loss(**data)['loss']
     loss.backward()
     assert loss.isfinite() and loss > 0

@@ -81,7 +81,7 @@ class JEPA(BaseSelfSupervisor):
         self.mask_generator.check(
             self.backbone.num_layers, self.backbone.cls_token is not None
         )
-        target_encoder = dict(type='TargetEncoder', **(target_encoder or {}))
+        target_encoder = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
         self.target_encoder = MODELS.build(
             target_encoder, default_args=dict(model=self.backbone)
         )
@@ -185,7 +185,7 @@ class DSeqJEPA(JEPA):
     """
 
     def __init__(self, mask_generator: dict | None = None, **kwargs) -> None:
-        default = dict(type='DiscriminativeMaskGenerator')
+        default = dict(type='mmpretrain.DiscriminativeMaskGenerator')
         super().__init__(mask_generator=deepcopy(mask_generator or default), **kwargs)
 
 
@@ -200,7 +200,7 @@ class IJEPA(JEPA):
     """
 
     def __init__(self, mask_generator: dict | None = None, **kwargs) -> None:
-        default = dict(type='MultiBlockMaskGenerator')
+        default = dict(type='mmpretrain.MultiBlockMaskGenerator')
         super().__init__(mask_generator=deepcopy(mask_generator or default), **kwargs)
 
 

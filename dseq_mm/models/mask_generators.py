@@ -246,7 +246,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
-        saliency = saliency or dict(type='ClassTokenSimilarity')
+        saliency = saliency or dict(type='mmpretrain.ClassTokenSimilarity')
         if isinstance(saliency['type'], str) and MODELS.get(saliency['type']) is None:
             raise ValueError(
                 f'there is no saliency proxy {saliency["type"]!r}; the package has '

@@ -19,9 +19,7 @@ class PoisonHook(Hook):
 
     def before_train_iter(self, runner, batch_idx, data_batch=None):
         if runner.iter == self.iteration:
-            data_batch['inputs'] = [
-                i.float() * float('nan') for i in data_batch['inputs']
-            ]
+            data_batch['inputs'] = data_batch['inputs'].float() * float('nan')
 
 
 def test_non_finite_loss_stops_names_files_and_keeps_the_last_checkpoint(tmp_path):

@@ -144,10 +144,15 @@ def test_imagenet_config_trains_on_its_layout_and_on_a_folder(tmp_path, source):
         root = tmp_path / 'imagenet'
         for split in ('train', 'val'):
             write_images(root / split, 4, size=70, classes=2)
-        options = [*small, f'train_dataloader.dataset.dataset.data_root={root}']
+        options = [
+            *small,
+            f'train_dataloader.dataset.dataset.data_root={root}',
+            'train_dataloader.dataset.dataset.metainfo.classes=(class0,class1)',
+        ]
         for loader in ('bank', 'query'):
             options += [
                 f'custom_hooks.0.{loader}.dataset.data_root={root}',
+                f'custom_hooks.0.{loader}.dataset.metainfo.classes=(class0,class1)',
                 f'custom_hooks.0.{loader}.dataset.pipeline.1.scale=64',
                 f'custom_hooks.0.{loader}.dataset.pipeline.2.crop_size=64',
                 f'custom_hooks.0.{loader}.num_workers=0',
