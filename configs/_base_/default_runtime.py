@@ -6,6 +6,7 @@ default_hooks = dict(
     clock=dict(type='ClockHook'),  # epoch and progress for the keyed masks
     target_encoder=dict(type='TargetEncoderHook'),  # EMA per optimizer step
     non_finite=dict(type='NonFiniteHook'),  # stop before a bad update
+    strict=dict(type='StrictCheckpointHook'),  # a checkpoint fits, or is refused
     progress=dict(type='ProgressHook'),
     checkpoint=dict(
         type='CheckpointHook', interval=10, max_keep_ckpts=2, save_last=True

@@ -1,6 +1,11 @@
 """Hooks, optimizer wrapper and schedules: what happens when."""
 
-from .hooks import ClockHook, NonFiniteHook, TargetEncoderHook
+from .hooks import (
+    ClockHook,
+    NonFiniteHook,
+    StrictCheckpointHook,
+    TargetEncoderHook,
+)
 from .optim_wrapper import (
     GuardedOptimWrapper,
     JEPAOptimWrapperConstructor,
@@ -15,5 +20,6 @@ __all__ = [
     'NonFiniteHook',
     'NonFiniteLossError',
     'ProgressHook',
+    'StrictCheckpointHook',
     'TargetEncoderHook',
 ]

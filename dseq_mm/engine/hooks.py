@@ -7,6 +7,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ..models.jepa import TrainingClock
+from ..transfer.initialize import compare_keys, state_dict_of
 from .optim_wrapper import GuardedOptimWrapper
 
 
@@ -150,6 +151,38 @@ class NonFiniteHook(Hook):
         """
         if isinstance(runner.optim_wrapper, GuardedOptimWrapper):
             runner.optim_wrapper.raise_if_nonfinite()
+
+
+@HOOKS.register_module()
+class StrictCheckpointHook(Hook):
+    """Refuse a checkpoint that does not fit the model, before anything is loaded.
+
+    The host warns and goes on: with the weights that happen to fit, and with an
+    optimizer state of other shapes.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Compare keys and shapes, on resume and on ``load_from``.
+
+        Args:
+            runner: The runner.
+            checkpoint: What was read.
+
+        Raises:
+            ValueError: If a key or a shape differs, with the report.
+        """
+        wanted = unwrap(runner.model).state_dict()
+        report = compare_keys(wanted, state_dict_of(checkpoint), 'whole')
+        if len(report.matched) != len(wanted) or report.unexpected:
+            raise ValueError(
+                'the checkpoint does not fit the model of this config; nothing was '
+                f'loaded.\n{report}\nUse the config that the checkpoint was trained '
+                'with. To start a model from the backbone alone, export it '
+                '(tools/export_backbone.py) and set init_cfg=dict('
+                "type='StrictPretrained', ...) in the backbone."
+            )
 
 
 def image_files(data_batch) -> list[str]:

@@ -27,8 +27,8 @@ class KeyReport:
     """Which keys of a file went into a module.
 
     Args:
-        encoder: Part of the file: 'target', 'context' (keys ``backbone.*``) or
-            'plain' (keys without a prefix).
+        encoder: Part of the file: 'target', 'context' (keys ``backbone.*``), 'plain'
+            (keys without a prefix) or 'whole' (a whole algorithm).
         matched: Keys that were loaded.
         missing: Keys of the module that the file has not.
         unexpected: Keys of the file that the module has not.
@@ -45,7 +45,8 @@ class KeyReport:
     resized: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f'keys of the {self.encoder} encoder:']
+        part = 'algorithm' if self.encoder == 'whole' else f'{self.encoder} encoder'
+        lines = [f'keys of the {part}:']
         for name in ('matched', 'resized', 'missing', 'unexpected', 'mismatched'):
             keys = getattr(self, name)
             shown = '' if name == 'matched' else ', '.join(keys[:4])
@@ -168,9 +169,23 @@ def _fit_position(
     )  # (1, K + H * W, D)
 
 
-def _compare(
-    own: dict[str, Tensor], state: dict[str, Tensor], encoder: str, resized: tuple
+def compare_keys(
+    own: dict[str, Tensor],
+    state: dict[str, Tensor],
+    encoder: str,
+    resized: tuple[str, ...] = (),
 ) -> KeyReport:
+    """Compare keys and shapes of a file with those of a module.
+
+    Args:
+        own: State of the module.
+        state: State in the file.
+        encoder: What the file's part is called in the report.
+        resized: Keys that were resized to fit.
+
+    Returns:
+        The report.
+    """
     shared = [key for key in own if key in state]
     differs = [key for key in shared if own[key].shape != state[key].shape]
     return KeyReport(
@@ -262,7 +277,7 @@ def load_backbone(
         if list(grid or module.patch_resolution) != list(module.patch_resolution):
             resized = ('pos_embed',)
         state = {**state, 'pos_embed': position}
-    report = _compare(module.state_dict(), state, encoder, resized)
+    report = compare_keys(module.state_dict(), state, encoder, resized)
     _check(report, name, tuple(allow_missing))
     with torch.no_grad():
         module.load_state_dict({k: state[k] for k in report.matched}, strict=False)
