@@ -3,6 +3,7 @@ _base_ = 'mmpretrain::_base_/default_runtime.py'
 custom_imports = dict(imports=['dseq_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
+    runtime_info=dict(type='DeferredRuntimeInfoHook'),  # no waiting for the log
     clock=dict(type='ClockHook'),  # epoch and progress for the keyed masks
     target_encoder=dict(type='TargetEncoderHook'),  # EMA per optimizer step
     non_finite=dict(type='NonFiniteHook'),  # stop before a bad update

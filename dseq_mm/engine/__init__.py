@@ -1,5 +1,6 @@
 """Hooks, optimizer wrapper and schedules: what happens when."""
 
+from .deferred import DeferredRuntimeInfoHook
 from .hooks import (
     ClockHook,
     NonFiniteHook,
@@ -15,6 +16,7 @@ from .progress_hook import ProgressHook
 
 __all__ = [
     'ClockHook',
+    'DeferredRuntimeInfoHook',
     'GuardedOptimWrapper',
     'JEPAOptimWrapperConstructor',
     'NonFiniteHook',

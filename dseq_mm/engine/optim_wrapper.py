@@ -10,6 +10,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from .deferred import DeferredRead
+
 _DTYPES = {None: None, 'float32': None, 'bfloat16': torch.bfloat16}
 
 
@@ -48,7 +50,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self._bad_loss: Tensor | None = None
         self._batch: tuple[int, Sequence[str]] = (0, ())
         self._batches: list[tuple[int, Sequence[str]]] = []
-        self._pending: tuple[Tensor, torch.cuda.Event | None, list] | None = None
+        self._pending: tuple[DeferredRead, list] | None = None
 
     @contextmanager
     def optim_context(self, model: nn.Module):
@@ -105,15 +107,10 @@ class GuardedOptimWrapper(OptimWrapper):
         all_reduce(flag, op='max')
         batches, self._bad_loss, self._batches = self._batches, None, []
         fused = all(group.get('fused') for group in self.optimizer.param_groups)
+        self._pending = DeferredRead(flag), batches
         if flag.is_cuda and fused:
-            self.optimizer.found_inf = flag
-            host = torch.empty((), pin_memory=True)
-            host.copy_(flag, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-            self._pending = (host, event, batches)
+            self.optimizer.found_inf = flag  # the optimizer then skips the update
         else:
-            self._pending = (flag, None, batches)
             self.raise_if_nonfinite()
         super().step(**kwargs)
 
@@ -125,11 +122,8 @@ class GuardedOptimWrapper(OptimWrapper):
         """
         if self._pending is None:
             return
-        flag, event, batches = self._pending
-        self._pending = None
-        if event is not None:
-            event.synchronize()
-        if flag.item() == 0:
+        (flag, batches), self._pending = self._pending, None
+        if flag.wait().item() == 0:
             return
         steps = ', '.join(str(iteration) for iteration, _ in batches)
         files = [name for _, names in batches for name in names]
