@@ -1,0 +1,7 @@
+"""Mask generators: where plans come from."""
+
+from .base import MaskGenerator
+from .discriminative import DiscriminativeMaskGenerator
+from .multi_block import MultiBlockMaskGenerator
+
+__all__ = ['DiscriminativeMaskGenerator', 'MaskGenerator', 'MultiBlockMaskGenerator']
