@@ -69,3 +69,25 @@ def test_bfloat16_autocast_runs_and_is_off_by_default():
 def test_float16_is_refused_with_advice():
     with pytest.raises(ValueError, match='AmpOptimWrapper'):
         wrapper(nn.Linear(2, 1), dtype='float16')
+
+
+def test_fused_optimizer_skips_a_flagged_update():
+    """What the wrapper relies on where it does not wait for the flag."""
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    weights = copy.deepcopy(model.state_dict())
+    state = copy.deepcopy(optimizer.state_dict()['state'])
+    model.weight.grad.fill_(float('nan'))
+    optimizer.found_inf = torch.tensor(1.0)
+    optimizer.step()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name])
+    for index, values in optimizer.state_dict()['state'].items():
+        for name, value in values.items():
+            assert torch.equal(value, state[index][name]), name
+    model.weight.grad.fill_(1.0)
+    optimizer.found_inf = torch.tensor(0.0)
+    optimizer.step()
+    assert not torch.equal(model.weight, weights['weight'])
