@@ -93,7 +93,7 @@ class TargetEncoderHook(Hook):
         if not hasattr(model, 'target_encoder'):
             raise ValueError(
                 f'TargetEncoderHook: {type(model).__name__} has no target_encoder. '
-                'Remove the hook from custom_hooks.'
+                'Turn the hook off: default_hooks = dict(target_encoder=None).'
             )
         accumulated = runner.optim_wrapper._accumulative_counts
         model.target_encoder.total_steps = -(-runner.max_iters // accumulated)

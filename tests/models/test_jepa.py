@@ -110,9 +110,10 @@ def test_saliency_must_fit_the_encoder():
 
 def test_unknown_proxy_is_named():
     config = jepa_config()
-    config['mask_generator']['saliency'] = dict(type='NoSuchProxy')
-    with pytest.raises(ValueError, match='NoSuchProxy.*GradCAM'):
-        MODELS.build(config)
+    for saliency in (dict(type='NoSuchProxy'), dict(block=1)):
+        config['mask_generator']['saliency'] = saliency
+        with pytest.raises(ValueError, match='(NoSuchProxy|None).*GradCAM'):
+            MODELS.build(config)
 
 
 def test_samples_without_index_are_refused():

@@ -60,9 +60,10 @@ class DiscriminativeMaskGenerator(MaskGenerator):
     ) -> None:
         super().__init__(seed)
         saliency = saliency or dict(type='mmpretrain.ClassTokenSimilarity')
-        if isinstance(saliency['type'], str) and MODELS.get(saliency['type']) is None:
+        name = saliency.get('type')
+        if name is None or (isinstance(name, str) and MODELS.get(name) is None):
             raise ValueError(
-                f'there is no saliency proxy {saliency["type"]!r}; the package has '
+                f'there is no saliency proxy {name!r}; the package has '
                 'ClassTokenSimilarity, ClassTokenAttention and GradCAM'
             )
         self.saliency = MODELS.build(saliency)
