@@ -7,6 +7,7 @@ from .hooks import (
     StrictCheckpointHook,
     TargetEncoderHook,
 )
+from .layer_decay import BackboneDecayOptimWrapperConstructor
 from .optim_wrapper import (
     GuardedOptimWrapper,
     JEPAOptimWrapperConstructor,
@@ -15,6 +16,7 @@ from .optim_wrapper import (
 from .progress_hook import ProgressHook
 
 __all__ = [
+    'BackboneDecayOptimWrapperConstructor',
     'ClockHook',
     'DeferredRuntimeInfoHook',
     'GuardedOptimWrapper',

@@ -67,6 +67,8 @@ class JEPAViT(VisionTransformer):
         ValueError: If the patch size does not divide the image size.
     """
 
+    layer_type = MaskedEncoderLayer
+
     def __init__(
         self,
         arch='base',
@@ -92,7 +94,7 @@ class JEPAViT(VisionTransformer):
         self.drop_path_rate = kwargs.get('drop_path_rate', 0.0)
         self.num_heads = self.arch_settings['num_heads']
         self.layers = ModuleList(
-            MaskedEncoderLayer(**config) for config in self._layer_configs(kwargs)
+            self.layer_type(**config) for config in self._layer_configs(kwargs)
         )
         self.pos_embed.requires_grad = False
         if self.frozen_stages > 0:

@@ -72,6 +72,8 @@ class MaskedAttention(MultiheadAttention):
 class MaskedEncoderLayer(TransformerEncoderLayer):
     """Pre-norm transformer layer whose attention obeys a visibility mask."""
 
+    attention_type = MaskedAttention
+
     def __init__(
         self,
         embed_dims: int,
@@ -95,7 +97,7 @@ class MaskedEncoderLayer(TransformerEncoderLayer):
             qkv_bias=qkv_bias,
             **kwargs,
         )
-        self.attn = MaskedAttention(
+        self.attn = self.attention_type(
             embed_dims=embed_dims,
             num_heads=num_heads,
             attn_drop=attn_drop_rate,
