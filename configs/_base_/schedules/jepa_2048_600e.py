@@ -1,4 +1,4 @@
-# The paper's recipe (PAPER.md, pre-training): global batch 2048, 600 epochs. All
+# The paper's pre-training recipe: global batch 2048, 600 epochs. All
 # schedules run per iteration and are restored on resume.
 optim_wrapper = dict(
     type='GuardedOptimWrapper',

@@ -1,0 +1,38 @@
+# Fine-tuning (paper): MAE's recipe, 50 epochs of AdamW, cosine, batch 512. The paper
+# takes I-JEPA's learning rate without its value; here it is MAE's, 5e-4 per 256 images.
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999)),
+    constructor='BackboneDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(
+        layer_decay_rate=0.65,
+        bias_decay_mult=0.0,
+        norm_decay_mult=0.0,
+        custom_keys={'.cls_token': dict(decay_mult=0.0)},
+    ),
+)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1e-4,
+        by_epoch=True,
+        begin=0,
+        end=5,
+        convert_to_iter_based=True,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=1e-6,
+        T_max=45,
+        by_epoch=True,
+        begin=5,
+        end=50,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=50, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+
+# 8 GPUs x 64 images
+auto_scale_lr = dict(base_batch_size=512)

@@ -1,0 +1,7 @@
+# What the classification transfers share: MMPretrain's runtime plus our strict hook.
+_base_ = 'mmpretrain::_base_/default_runtime.py'
+custom_imports = dict(imports=['dseq_mm'], allow_failed_imports=False)
+
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_last=True))
+custom_hooks = [dict(type='mmpretrain.StrictCheckpointHook')]
+randomness = dict(seed=0)

@@ -1,0 +1,3 @@
+# Clevr/Dist of ViT-L/16.
+_base_ = 'clevr-dist_vitb16_100e.py'
+model = dict(backbone=dict(arch='large'), head=dict(in_channels=1024))

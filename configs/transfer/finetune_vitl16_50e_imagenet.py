@@ -1,0 +1,6 @@
+# Fine-tuning of ViT-L/16 on ImageNet-1K: rate, decay and drop path are MAE's for ViT-L.
+_base_ = 'finetune_vitb16_50e_imagenet.py'
+model = dict(
+    backbone=dict(arch='large', drop_path_rate=0.2), head=dict(in_channels=1024)
+)
+optim_wrapper = dict(optimizer=dict(lr=2e-3), paramwise_cfg=dict(layer_decay_rate=0.75))

@@ -1,0 +1,31 @@
+# Linear probe on DigitScenes: linear_vitb16_28e_imagenet with a small ViT and images of
+# 24 px. One process of 256 images instead of 8 x 32.
+_base_ = ['linear_vitb16_28e_imagenet.py', '../_base_/models/digits_vit.py']
+model = dict(
+    backbone=_base_.digits_vit,
+    neck=[
+        dict(type='ConcatPooling'),
+        dict(type='ClsBatchNormNeck', input_features=4 * 96),
+    ],
+    head=dict(in_channels=4 * 96, num_classes=10),
+)
+data_preprocessor = dict(num_classes=10)
+digits = dict(_delete_=True, type='CustomDataset', data_root='data/digitscenes')
+train_pipeline = _base_.train_dataloader.dataset.pipeline
+train_pipeline[1].update(scale=27)
+train_pipeline[2].update(scale=24)
+train_dataloader = dict(
+    batch_size=256,
+    num_workers=0,
+    dataset=dict(data_prefix='digits/train', pipeline=train_pipeline, **digits),
+)
+test_pipeline = _base_.val_dataloader.dataset.pipeline
+test_pipeline[1].update(scale=27)
+test_pipeline[2].update(crop_size=24)
+val_dataloader = dict(
+    batch_size=256,
+    num_workers=0,
+    dataset=dict(data_prefix='digits/val', pipeline=test_pipeline, **digits),
+)
+test_dataloader = val_dataloader
+del digits

@@ -1,0 +1,51 @@
+# UPerNet on DigitScenes: upernet_vitb16_160k_ade20k with a small ViT, scenes of 96 px, 11
+# classes and 1,000 iterations. No flips, since digits are not symmetric. One process of
+# 16 images instead of 8 x 2.
+_base_ = ['upernet_vitb16_160k_ade20k.py', '../_base_/models/digits_vit.py']
+crop_size = (48, 48)
+data_preprocessor = dict(size=crop_size)
+model = dict(
+    data_preprocessor=data_preprocessor,
+    backbone=dict(
+        **_base_.digits_vit,
+        out_indices=[0, 1, 2, 3],
+    ),
+    neck=dict(embed_dim=96),
+    decode_head=dict(in_channels=[96] * 4, channels=32, num_classes=11),
+    auxiliary_head=dict(in_channels=96, channels=32, num_classes=11),
+    test_cfg=dict(crop_size=crop_size, stride=(32, 32)),
+)
+
+scenes = dict(
+    type='BaseSegDataset',
+    data_root='data/digitscenes/scenes',
+    metainfo=dict(
+        classes=('ground', *'0123456789'),
+        palette=[[120, 120, 120]]
+        + [[25 * (10 - d), 60 + 150 * (d % 2), 25 * d] for d in range(10)],
+    ),
+    img_suffix='.png',
+    reduce_zero_label=True,
+)
+train_dataloader = _base_.train_dataloader
+train_dataloader.update(batch_size=16, num_workers=0, persistent_workers=False)
+train_dataloader.dataset.update(
+    data_prefix=dict(img_path='train', seg_map_path='segmentation/train'), **scenes
+)
+train_dataloader.dataset.pipeline[2].update(scale=(384, 96))
+train_dataloader.dataset.pipeline[3].update(crop_size=crop_size)
+train_dataloader.dataset.pipeline[4].update(prob=0.0)
+val_dataloader = _base_.val_dataloader
+val_dataloader.update(num_workers=0, persistent_workers=False)
+val_dataloader.dataset.update(
+    data_prefix=dict(img_path='val', seg_map_path='segmentation/val'), **scenes
+)
+val_dataloader.dataset.pipeline[1].update(scale=(384, 96))
+test_dataloader = val_dataloader
+del scenes
+
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=100)
+param_scheduler[1].update(begin=100, end=1000)
+train_cfg = dict(max_iters=1000, val_interval=250)
+default_hooks = dict(checkpoint=dict(interval=250))
