@@ -1,0 +1,249 @@
+"""Every shipped transfer config builds, is the paper's protocol, and has its twin."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+import dseq_mm  # noqa: F401
+from dseq_mm.transfer import DenseViT
+
+FOLDER = Path(__file__).parents[1] / 'configs' / 'transfer'
+CONFIGS = sorted(FOLDER.glob('*.py'))
+DEPTHS = {'vitb16': (12, 768), 'vitl16': (24, 1024), 'vith16-448': (32, 1280)}
+KINDS = dict(
+    linear='linear_{}_28e_imagenet',
+    finetune='finetune_{}_50e_imagenet',
+    inat21='linear_{}_28e_inat21',
+    cub='linear_{}_28e_cub',
+    cars='linear_{}_28e_cars',
+    count='clevr-count_{}_100e',
+    dist='clevr-dist_{}_100e',
+    coco='mask-rcnn_{}_25e_coco',
+    ade20k='upernet_{}_160k_ade20k',
+)
+TWINS = dict(
+    linear='linear_digits_28e',
+    finetune='finetune_digits_50e',
+    count='clevr-count_digits_100e',
+    dist='clevr-dist_digits_100e',
+    coco='mask-rcnn_digits_25e',
+    ade20k='upernet_digits_1k',
+)
+# What a twin may have of its own: sizes, data, and how long it takes.
+SIZES = {
+    *('arch', 'img_size', 'patch_size', 'init_std', 'patch_init_std', 'out_indices'),
+    *('window_size', 'global_blocks', 'embed_dim', 'rescales', 'in_channels'),
+    *('out_channels', 'feat_channels', 'strides', 'scales', 'featmap_strides'),
+    *('fc_out_channels', 'conv_out_channels', 'num_classes', 'num', 'nms_pre'),
+    *('max_per_img', 'input_features', 'channels', 'crop_size', 'stride', 'size'),
+    *('scale', 'batch_size', 'num_workers', 'persistent_workers', 'digits_vit'),
+}
+DATA = {
+    *('data_root', 'data_prefix', 'ann_file', 'metainfo', 'img_suffix', 'split'),
+    *('reduce_zero_label', 'type', 'prob'),
+}
+TIME = {'begin', 'end', 'max_iters', 'val_interval', 'interval'}
+
+
+@lru_cache
+def load(name):
+    return Config.fromfile(FOLDER / f'{name}.py')
+
+
+def names():
+    dense = [
+        KINDS[kind].format(arch)
+        for kind in ('coco', 'ade20k')
+        for arch in ('vitb16', 'vitl16')
+    ]
+    others = KINDS.keys() - {'coco', 'ade20k'}
+    return {
+        *dense,
+        *(KINDS[kind].format(arch) for kind in others for arch in DEPTHS),
+        *TWINS.values(),
+    }
+
+
+def test_all_promised_configs_are_there_and_no_other():
+    assert {path.stem for path in CONFIGS} == names()
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_config_builds(path):
+    cfg = load(path.stem)
+    scope = cfg.default_scope
+    pytest.importorskip(scope)
+    pytest.importorskip('mmcv.ops' if scope == 'mmdet' else scope)
+    with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    assert type(model.backbone) is DenseViT
+    assert model.backbone.init_cfg['type'] == 'StrictPretrained'
+    frozen = 'linear' in path.stem or 'clevr' in path.stem
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    assert frozen != any(n.startswith('backbone.') for n in trained)
+    assert any(not n.startswith('backbone.') for n in trained)
+    arch = path.stem.split('_')[1]
+    depth, width = DEPTHS.get(arch, (4, 96))
+    assert (model.backbone.num_layers, model.backbone.embed_dims) == (depth, width)
+    assert 'dseq_mm' in cfg.custom_imports.imports
+
+
+def test_mask_rcnn_is_the_papers_protocol():
+    cfg = load('mask-rcnn_vitb16_25e_coco')
+    backbone, optimizer = cfg.model.backbone, cfg.optim_wrapper.optimizer
+    assert list(backbone.out_indices) == [3, 5, 7, 11]
+    assert (backbone.window_size, backbone.drop_path_rate) == (14, 0.1)
+    assert backbone.dtype == 'bfloat16'
+    assert 'global_blocks' not in backbone  # hence those of out_indices
+    assert cfg.model.neck[1].out_channels == 256
+    assert cfg.model.rpn_head.anchor_generator.strides == [4, 8, 16, 32, 64]
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == (
+        'AdamW',
+        1e-4,
+        0.1,
+    )
+    warm_up, cosine = cfg.param_scheduler
+    assert (warm_up.begin, warm_up.end, cosine.begin, cosine.end) == (0, 1, 1, 25)
+    assert cfg.train_cfg.max_epochs == 25
+    assert cfg.train_dataloader.batch_size * 8 == 16
+    assert cfg.auto_scale_lr.base_batch_size == 16
+    for pipeline in (
+        cfg.train_dataloader.dataset.pipeline,
+        cfg.val_dataloader.dataset.pipeline,
+        cfg.test_dataloader.dataset.pipeline,
+    ):
+        resize = next(step for step in pipeline if step.type == 'Resize')
+        assert tuple(resize.scale) == (1024, 1024) and resize.keep_ratio
+    assert cfg.val_evaluator.metric == ['bbox', 'segm']
+
+
+def test_upernet_is_the_papers_protocol():
+    cfg = load('upernet_vitb16_160k_ade20k')
+    optimizer = cfg.optim_wrapper.optimizer
+    assert list(cfg.model.backbone.out_indices) == [3, 5, 7, 11]
+    assert cfg.model.backbone.drop_path_rate == 0.1
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == (
+        'AdamW',
+        1e-4,
+        0.05,
+    )
+    warm_up, poly = cfg.param_scheduler
+    assert (warm_up.end, poly.begin, poly.end, poly.power) == (1500, 1500, 160000, 1)
+    assert cfg.train_cfg.max_iters == 160000
+    assert cfg.train_dataloader.batch_size * 8 == 16
+    assert cfg.model.test_cfg == dict(
+        mode='slide', crop_size=(512, 512), stride=(341, 341)
+    )
+    train = cfg.train_dataloader.dataset.pipeline
+    assert (tuple(train[2].scale), tuple(train[2].ratio_range)) == (
+        (2048, 512),
+        (0.5, 2.0),
+    )
+    assert tuple(train[3].crop_size) == tuple(cfg.model.data_preprocessor.size)
+    head = cfg.model.auxiliary_head
+    assert (head.in_index, head.loss_decode.loss_weight, head.type) == (
+        2,
+        0.4,
+        'FCNHead',
+    )
+    assert cfg.model.decode_head.num_classes == head.num_classes == 150
+
+
+@pytest.mark.parametrize('kind', ['linear', 'inat21', 'cub', 'cars'])
+@pytest.mark.parametrize('arch', DEPTHS)
+def test_linear_probe_is_the_papers_protocol(kind, arch):
+    cfg = load(KINDS[kind].format(arch))
+    optimizer = cfg.optim_wrapper.optimizer
+    assert optimizer == dict(
+        type='SGD', lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
+    assert cfg.auto_scale_lr.base_batch_size == 256
+    assert cfg.train_dataloader.batch_size == 32
+    assert cfg.param_scheduler.milestones == [8, 16, 24]
+    assert cfg.train_cfg.max_epochs == 28
+    backbone = cfg.model.backbone
+    assert backbone.frozen and backbone.norm_all
+    assert backbone.out_indices == [-4, -3, -2, -1]
+    classes = dict(linear=1000, inat21=10000, cub=200, cars=196)[kind]
+    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == classes
+    assert cfg.model.head.in_channels == 4 * DEPTHS[arch][1]
+    pixels = 448 if 'h16' in arch else 224
+    train = cfg.train_dataloader.dataset
+    steps = [step.type for step in train.pipeline]
+    assert steps == [
+        'LoadImageFromFile',
+        'ResizeEdge',
+        'RandomResizedCrop',
+        'PackInputs',
+    ]
+    assert train.pipeline[2].scale == pixels == backbone.img_size
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.pipeline[2].crop_size == pixels
+        assert loader.dataset.data_root == train.data_root
+        own = [loader.dataset.get(key) for key in ('split', 'data_prefix')]
+        assert own != [train.get(key) for key in ('split', 'data_prefix')]
+
+
+@pytest.mark.parametrize('arch', DEPTHS)
+def test_clevr_is_the_papers_protocol(arch):
+    for kind, classes in (('count', 8), ('dist', 6)):
+        cfg = load(KINDS[kind].format(arch))
+        optimizer = cfg.optim_wrapper.optimizer
+        assert optimizer == dict(type='AdamW', lr=1e-3, weight_decay=0.05)
+        assert cfg.train_cfg.max_epochs == cfg.param_scheduler.T_max == 100
+        assert cfg.train_dataloader.batch_size == 256
+        assert cfg.model.backbone.out_type == 'cls_token' and cfg.model.backbone.frozen
+        assert (
+            cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == classes
+        )
+        pixels = 448 if 'h16' in arch else 224
+        for split in ('train', 'val', 'test'):
+            dataset = cfg[f'{split}_dataloader'].dataset
+            assert dataset.split == split
+            assert dataset.task == dict(count='count', dist='distance')[kind]
+            assert dataset.pipeline[1].scale == (pixels, pixels)
+
+
+def test_vit_large_has_our_blocks_and_drop_path():
+    for kind in ('coco', 'ade20k'):
+        cfg = load(KINDS[kind].format('vitl16'))
+        assert list(cfg.model.backbone.out_indices) == [7, 11, 15, 23]
+        assert cfg.model.backbone.drop_path_rate == 0.2
+        assert 'ours' in (FOLDER / f'{KINDS[kind].format("vitl16")}.py').read_text()
+
+
+def differences(one, two, path=()):
+    """Paths of the settings that differ."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        for key in one.keys() | two.keys():
+            yield from differences(one.get(key), two.get(key), (*path, key))
+    elif (
+        isinstance(one, list)
+        and isinstance(two, list)
+        and len(one) == len(two)
+        and any(isinstance(item, dict) for item in one)
+    ):
+        for index, pair in enumerate(zip(one, two, strict=True)):
+            yield from differences(*pair, (*path, index))
+    elif one != two:
+        yield path
+
+
+@pytest.mark.parametrize('kind', TWINS)
+def test_twins_differ_in_size_and_data_only(kind):
+    pair = [load(name) for name in (KINDS[kind].format('vitb16'), TWINS[kind])]
+    for path in differences(*(cfg.to_dict() for cfg in pair)):
+        if path[0] in ('train_pipeline', 'test_pipeline', 'pipeline', 'crop_size'):
+            continue  # variables of the file, used in the loaders
+        if '_scope_' in path:
+            continue  # the library's own mark on what its base defines
+        keys = {key for key in path if isinstance(key, str)}
+        assert keys & (SIZES | DATA | TIME), path
+        if 'type' in path:  # of a data set alone
+            assert path[-2] == 'dataset', path
+        if 'prob' in path:
+            assert 'pipeline' in path, path
