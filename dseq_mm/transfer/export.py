@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import METADATA_KEY, load_checkpoint
+from .checkpoint import METADATA_KEY, load_checkpoint, read_config_text
 from .initialize import describe_vit, split_encoders, state_dict_of
 
 LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm')
+METHODS = ('DSeqJEPA', 'IJEPA')
 _TIMM_NAMES = (
     (r'^(cls_token|pos_embed)$', r'\1'),
     (r'^patch_embed\.projection\.(\w+)$', r'patch_embed.proj.\1'),
@@ -158,6 +159,21 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
     )
 
 
+def method_of(meta: dict) -> str | None:
+    """Reads by which method a checkpoint was pre-trained.
+
+    Args:
+        meta: ``meta`` of a pre-training checkpoint, or metadata of an exported file.
+
+    Returns:
+        Class name, one of ``METHODS``; None if the file does not say it.
+    """
+    model = read_config_text(meta.get('cfg') or '').get('model')
+    found = model.get('type') if isinstance(model, dict) else None
+    name = str(meta.get('method') or found).rpartition('.')[2]
+    return name if name in METHODS else None
+
+
 def _metadata(
     checkpoint: Path, meta: dict, state: dict, encoder: str, layout: str
 ) -> dict:
@@ -176,6 +192,7 @@ def _metadata(
         format_version=1,
         encoder=encoder,
         layout=layout,
+        method=method_of(meta),
         architecture=describe_vit(state, meta.get('cfg', '')),
         source=dict(
             name=checkpoint.name,

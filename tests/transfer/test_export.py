@@ -11,7 +11,12 @@ from safetensors.torch import load_file
 
 from dseq_mm.transfer import export
 from dseq_mm.transfer.checkpoint import load_checkpoint
-from dseq_mm.transfer.export import export_backbone, loading_snippet, to_timm
+from dseq_mm.transfer.export import (
+    export_backbone,
+    loading_snippet,
+    method_of,
+    to_timm,
+)
 from dseq_mm.transfer.initialize import load_backbone
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'export_backbone.py')
@@ -66,6 +71,34 @@ def test_loads_into_the_stock_vit(
     )
     assert sorted(p.name for p in tmp_path.iterdir()) == [out.name, 'epoch_2.pth']
     load_backbone(build_vit(), out)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize(
+    ('written', 'expected'),
+    [
+        ("type='DSeqJEPA', ", 'DSeqJEPA'),
+        ("type='mmpretrain.IJEPA', ", 'IJEPA'),
+        ("type='MAE', ", None),
+        ('', None),
+    ],
+)
+def test_the_file_says_its_method(tmp_path, pretraining, suffix, written, expected):
+    path, *_ = pretraining()
+    checkpoint = torch.load(path, weights_only=True)
+    text = checkpoint['meta']['cfg'].replace('model = dict(', f'model = dict({written}')
+    checkpoint['meta']['cfg'] = text
+    torch.save(checkpoint, path)
+    assert method_of(checkpoint['meta']) == expected
+    out = tmp_path / ('backbone' + suffix)
+    assert export_backbone(path, out)['method'] == expected
+    assert load_checkpoint(out)['meta']['method'] == expected
+    assert method_of(load_checkpoint(out)['meta']) == expected
+
+
+def test_a_file_without_config_has_no_method():
+    assert method_of({}) is None
+    assert method_of(dict(cfg='not Python (', method=None)) is None
 
 
 @pytest.mark.parametrize('class_token', [True, False])

@@ -1,0 +1,185 @@
+"""The tasks of the table: which config, which data set, which metrics."""
+
+from dataclasses import dataclass
+
+from ...utils.configs import resolve_config
+from .subject import ARCHITECTURES, Subject
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that a task gives.
+
+    Args:
+        key: Its name in the metrics file of the tool.
+        name: Its name in the table.
+        paper: Column of :data:`.paper.FIGURES`, None if the paper has none.
+        scale: What it is multiplied by, so that it is in percent.
+    """
+
+    key: str
+    name: str
+    paper: str | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A row of the table.
+
+    Args:
+        name: What the user calls it.
+        dataset: Name of the data set.
+        check: What tools/check_data.py calls it.
+        features: What the head sees, for the description of the protocol.
+        metrics: What is reported.
+        config: Name of the config, ``{arch}`` for the architecture.
+        twin: Name of the DigitScenes config, None if there is none.
+    """
+
+    name: str
+    dataset: str
+    check: str
+    features: str
+    metrics: tuple[Metric, ...]
+    config: str = ''
+    twin: str | None = None
+
+
+def _top1(column):
+    return (Metric('accuracy/top1', 'top-1 accuracy', column),)
+
+
+_LAST_FOUR = (
+    'average-pooled tokens of the last four blocks, concatenated; batch norm; '
+    'linear classifier'
+)
+_CLEVR = '{token} of the last block; linear classifier'
+
+
+def _probe(name, dataset, twin=None):
+    config = f'linear_{{arch}}_28e_{"imagenet" if name == "linear" else name}'
+    check = 'imagenet' if name == 'linear' else name
+    return Task(name, dataset, check, _LAST_FOUR, _top1(name), config, twin)
+
+
+def _clevr(name, dataset):
+    config = f'{name}_{{arch}}_100e'
+    return Task(name, dataset, 'clevr', _CLEVR, _top1(name), config, config)
+
+
+_TASKS = (
+    Task(
+        'knn',
+        'ImageNet-1K',
+        'imagenet',
+        'average-pooled tokens of the last block, and of the last four, concatenated',
+        (
+            Metric('knn_last', 'kNN accuracy, last block'),
+            Metric('knn_last4', 'kNN accuracy, last four blocks'),
+        ),
+    ),
+    _probe('linear', 'ImageNet-1K', 'linear_digits_28e'),
+    Task(
+        'finetune',
+        'ImageNet-1K',
+        'imagenet',
+        'average-pooled patch tokens of the last block; linear classifier',
+        _top1('finetune'),
+        'finetune_{arch}_50e_imagenet',
+        'finetune_digits_50e',
+    ),
+    _probe('inat21', 'iNaturalist 2021'),
+    _probe('cub', 'CUB-200-2011'),
+    _probe('cars', 'Stanford Cars'),
+    Task(
+        'coco',
+        'COCO 2017',
+        'coco',
+        'four blocks as a pyramid, FPN; Mask R-CNN',
+        (
+            Metric('coco/bbox_mAP', 'AP box', 'box', 100.0),
+            Metric('coco/segm_mAP', 'AP mask', 'mask', 100.0),
+        ),
+        'mask-rcnn_{arch}_25e_coco',
+        'mask-rcnn_digits_25e',
+    ),
+    Task(
+        'ade20k',
+        'ADE20K',
+        'ade20k',
+        'four blocks as a pyramid; UPerNet with an auxiliary FCN head',
+        (Metric('mIoU', 'mIoU', 'miou'),),
+        'upernet_{arch}_160k_ade20k',
+        'upernet_digits_1k',
+    ),
+    _clevr('clevr-count', 'Clevr/Count'),
+    _clevr('clevr-dist', 'Clevr/Dist'),
+)
+_PRETRAINING = dict(DSeqJEPA='dseq', IJEPA='ijepa')  # method to names of configs
+TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
+
+
+def find_config(task: Task, subject: Subject) -> str:
+    """Find the config of a task for the architecture of a checkpoint.
+
+    kNN takes the pre-training config of the checkpoint's method. Where the file does
+    not say it, the class token decides: it changes nothing but that.
+
+    Args:
+        task: The task.
+        subject: The checkpoint.
+
+    Returns:
+        Path of the config.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if task.name == 'knn':
+        by_token = 'dseq' if subject.class_token else 'ijepa'
+        prefix = _PRETRAINING.get(subject.method, by_token)
+        return resolve_config(f'{prefix}_{ARCHITECTURES[subject.arch].pretraining}')
+    words = ARCHITECTURES[subject.arch].words
+    name = task.twin if subject.arch == 'digits' else task.config
+    if name is None:
+        raise ValueError(f'{task.name} has no DigitScenes twin, so none for {words}')
+    try:
+        return resolve_config(f'transfer/{name.format(arch=subject.arch)}')
+    except ValueError:
+        raise ValueError(f'{task.name} has no config for {words}') from None
+
+
+def choose_tasks(names: str, subject: Subject) -> tuple[dict[Task, str], list[str]]:
+    """Find the tasks that the user asks for.
+
+    Args:
+        names: Names separated by commas; ``all`` for every task that has a config for
+            the checkpoint's architecture.
+        subject: The checkpoint.
+
+    Returns:
+        Each task with the path of its config, in the order of the table; and lines
+        that say which tasks ``all`` leaves out, and why.
+
+    Raises:
+        ValueError: There is no such task, or it has no config for the architecture.
+    """
+    asked = [name.strip() for name in names.split(',') if name.strip()]
+    unknown = [name for name in asked if name not in TASKS and name != 'all']
+    if unknown or not asked:
+        raise ValueError(
+            f'--tasks {names}: {", ".join(map(repr, unknown)) or "nothing"} is no '
+            f'task. Tasks: {", ".join(TASKS)}; or all.'
+        )
+    chosen, left_out, problems = {}, [], []
+    for task in TASKS.values():
+        if task.name not in asked and 'all' not in asked:
+            continue
+        try:
+            chosen[task] = find_config(task, subject)
+        except ValueError as error:
+            (problems if task.name in asked else left_out).append(str(error))
+    if problems:
+        raise ValueError('; '.join(problems) + '. Take it out of --tasks.')
+    return chosen, [f'Left out: {reason}.' for reason in left_out]

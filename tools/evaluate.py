@@ -1,0 +1,137 @@
+"""Run the transfer protocols of a checkpoint and write one table of them.
+
+python tools/evaluate.py CHECKPOINT --tasks knn,linear,coco,ade20k --gpus 8
+
+A second call with the same arguments goes on where the first one stopped.
+"""
+
+import argparse
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from dseq_mm.evaluation import suite
+
+TOOLS = Path(__file__).resolve().parent
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        argv: Arguments without the program; those of the process by default.
+
+    Returns:
+        The arguments.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        'checkpoint', help='pre-training checkpoint or exported backbone'
+    )
+    parser.add_argument(
+        '--tasks',
+        required=True,
+        help=f'comma-separated: {", ".join(suite.TASKS)}; or all',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='folder of table.md, table.json and the runs '
+        '(work_dirs/evaluate_NAME_SHA256)',
+    )
+    parser.add_argument('--seeds', default='0', help='comma-separated, such as 0,1,2')
+    parser.add_argument(
+        '--random-init',
+        action='store_true',
+        help='add the same networks from random weights, under the same budget',
+    )
+    parser.add_argument('--gpus', type=int, default=1, help='processes of each run')
+    parser.add_argument(
+        '--jobs', type=int, default=1, help='runs at once, for small ones on the CPU'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action='extend',
+        default=[],
+        metavar='TASK.KEY=VALUE',
+        help='override settings of the config of one task',
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='list the commands and do nothing'
+    )
+    args = parser.parse_args(argv)
+    if args.gpus < 1 or args.jobs < 1 or (args.gpus > 1 and args.jobs > 1):
+        parser.error('--gpus and --jobs are at least 1, and only one of them more')
+    try:
+        args.seeds = [int(seed) for seed in args.seeds.split(',')]
+    except ValueError:
+        parser.error(f'--seeds {args.seeds}: give numbers, such as 0,1,2')
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        parser.error('--seeds: each at least 0, and each once')
+    return args
+
+
+def say(line: str) -> None:
+    """Print a line at once.
+
+    Args:
+        line: What to print.
+    """
+    print(line, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool.
+
+    Args:
+        argv: Arguments of the command line; those of the process by default.
+
+    Returns:
+        Exit status: 0 if every run is done.
+    """
+    args = parse_args(argv)
+    try:
+        subject = suite.read_subject(args.checkpoint)
+        name = f'evaluate_{subject.path.stem}_{subject.sha256[:8]}'
+        out = (args.out or Path('work_dirs') / name).expanduser().absolute()
+        runs, notes = suite.plan_runs(
+            subject,
+            args.tasks,
+            out,
+            args.seeds,
+            args.random_init,
+            args.gpus,
+            args.cfg_options,
+        )
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from None
+    for note in notes:
+        say(note)
+    tools = suite.Tools(TOOLS, args.gpus, args.jobs)
+    if args.dry_run:
+        for run in runs:
+            for command in tools.commands(run, subject):
+                say(shlex.join(command))
+        return 0
+    for task, protocol in {run.task: run.protocol for run in runs}.items():
+        say(f'{task}: {protocol}')
+    good = suite.execute(
+        runs,
+        subject,
+        tools,
+        suite.installed_versions(),
+        say,
+        lambda: suite.write_table(subject, out),
+    )
+    say(f'Table: {out / "table.md"}')
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    # ended from outside, it ends what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())
