@@ -1,5 +1,6 @@
 """Every shipped transfer config builds, is the paper's protocol, and has its twin."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -247,3 +248,23 @@ def test_twins_differ_in_size_and_data_only(kind):
             assert path[-2] == 'dataset', path
         if 'prob' in path:
             assert 'pipeline' in path, path
+
+
+def expand(name):
+    """``a_{b,c}_d`` to ``a_b_d`` and ``a_c_d``."""
+    head, brace, rest = name.partition('{')
+    if not brace:
+        return {name}
+    choices, _, tail = rest.partition('}')
+    return {f'{head}{choice}{tail}' for choice in choices.split(',')}
+
+
+def test_readme_lists_every_config():
+    text = (FOLDER.parents[1] / 'README.md').read_text()
+    table = text[
+        text.index('| task, data set |') : text.index('The command is the same')
+    ]
+    listed = set().union(*map(expand, re.findall(r'`([\w{},-]+_[\w{},-]+)`', table)))
+    assert listed == {path.stem for path in CONFIGS}
+    for path in FOLDER.parent.glob('*.py'):
+        assert f'`{path.stem}`' in text

@@ -1,12 +1,15 @@
 """Evaluate a checkpoint: the test loop of a config, or kNN for a pre-training config.
 
 python tools/test.py dseq_vitb16_600e work_dirs/dseq_vitb16_600e/epoch_600.pth
+python tools/test.py CONFIG CHECKPOINT --out metrics.json --show-dir FOLDER
 """
 
 import argparse
 
 from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import launch
+from dseq_mm.utils.pictures import draw_predictions
+from dseq_mm.utils.transfer import fit_to_trained
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -21,6 +24,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
     launch.add_common_arguments(parser)
     parser.add_argument('checkpoint', help='path of a checkpoint')
+    parser.add_argument('--out', metavar='FILE', help='write the metrics there as JSON')
+    parser.add_argument(
+        '--show-dir', metavar='FOLDER', help='draw the predictions into this folder'
+    )
     return parser.parse_args(argv)
 
 
@@ -36,18 +43,24 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = launch.load_config(args)
     launch.check_file(args.checkpoint)
+    notes = fit_to_trained(cfg, args.checkpoint)
+    if args.show_dir:
+        notes += draw_predictions(cfg, args.show_dir)
     install_safe_loader()
     launch.prepare_distributed(cfg, args.launcher)
     if cfg.get('test_dataloader') is not None:
         cfg.load_from, cfg.resume = args.checkpoint, False
-        launch.run(cfg, [], 'test')
+        metrics = launch.run(cfg, notes, 'test')
+        if args.out:
+            launch.write_metrics(metrics, args.out)
     elif launch.has_hook(cfg, 'KNNHook'):
-        launch.run_knn(cfg, args.checkpoint)
+        launch.run_knn(cfg, args.checkpoint, args.out)
     else:
         raise ValueError(
             f'{args.config} has neither a test_dataloader nor a KNNHook in '
             'custom_hooks: nothing says how to evaluate it. Add one of them.'
         )
+    launch.leave_group()
 
 
 if __name__ == '__main__':

@@ -2,12 +2,14 @@
 
 python tools/train.py dseq_vitb16_600e
 python tools/train.py configs/dseq_vitb16_600e.py --data FOLDER_OF_IMAGES --amp
+python tools/train.py mask-rcnn_vitb16_25e_coco --checkpoint dseq_vitb16.pth
 """
 
 import argparse
 
 from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import launch
+from dseq_mm.utils.transfer import is_transfer, start_backbone
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -27,12 +29,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='train on all images under this folder, without labels, instead of the '
         "config's data set",
     )
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        '--checkpoint',
+        metavar='PATH',
+        help='of a transfer config: pre-training checkpoint or exported backbone to '
+        'start from',
+    )
+    start.add_argument(
+        '--from-scratch',
+        action='store_true',
+        help='of a transfer config: start from random weights',
+    )
     parser.add_argument(
         '--resume',
         nargs='?',
         const='auto',
         metavar='CHECKPOINT',
-        help='continue a run: from this checkpoint, or from the newest in the work dir',
+        help='continue a run, given again with its other arguments: from this '
+        'checkpoint, or from the newest in the work dir',
     )
     parser.add_argument(
         '--amp',
@@ -59,7 +74,14 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse_args(argv)
     cfg = launch.load_config(args)
-    notes = launch.use_folder(cfg, args.data) if args.data else []
+    if args.data and is_transfer(cfg):
+        raise ValueError(
+            '--data takes images without labels, for pre-training; '
+            f'{args.config} needs labels. Point it to its data by --cfg-options.'
+        )
+    notes = start_backbone(cfg, args.checkpoint, args.from_scratch)
+    if args.data:
+        notes += launch.use_folder(cfg, args.data)
     if args.no_validate:
         notes += launch.disable_validation(cfg)
     launch.set_resume(cfg, args.resume)
@@ -70,6 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     install_safe_loader()
     launch.prepare_distributed(cfg, args.launcher)
     launch.run(cfg, notes, 'train')
+    launch.leave_group()
 
 
 if __name__ == '__main__':

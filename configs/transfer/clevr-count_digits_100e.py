@@ -15,8 +15,14 @@ scenes = dict(
     pipeline=pipeline,
 )
 train_dataloader = dict(
-    num_workers=0, dataset=dict(ann_file='clevr_train.json', **scenes)
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(ann_file='clevr_train.json', **scenes),
 )
-val_dataloader = dict(num_workers=0, dataset=dict(ann_file='clevr_val.json', **scenes))
+val_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(ann_file='clevr_val.json', **scenes),
+)
 test_dataloader = val_dataloader
 del scenes

@@ -17,6 +17,7 @@ train_pipeline[2].update(scale=24)
 train_dataloader = dict(
     batch_size=256,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(data_prefix='digits/train', pipeline=train_pipeline, **digits),
 )
 test_pipeline = _base_.val_dataloader.dataset.pipeline
@@ -25,6 +26,7 @@ test_pipeline[2].update(crop_size=24)
 val_dataloader = dict(
     batch_size=256,
     num_workers=0,
+    persistent_workers=False,
     dataset=dict(data_prefix='digits/val', pipeline=test_pipeline, **digits),
 )
 test_dataloader = val_dataloader

@@ -18,7 +18,13 @@ model = dict(
             rescales=[2, 1, 0.5, 0.25],
             norm_cfg=dict(type='mmpretrain.LN2d'),
         ),
-        dict(type='FPN', in_channels=[96] * 4, out_channels=32, num_outs=5),
+        dict(
+            type='FPN',
+            in_channels=[96] * 4,
+            out_channels=32,
+            num_outs=5,
+            norm_cfg=dict(type='mmpretrain.LN2d'),
+        ),
     ],
     rpn_head=dict(
         in_channels=32,
@@ -26,9 +32,13 @@ model = dict(
         anchor_generator=dict(scales=[4], strides=[2, 4, 8, 16, 32]),
     ),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=32, featmap_strides=[2, 4, 8, 16]),
+        bbox_roi_extractor=dict(
+            out_channels=32, featmap_strides=[2, 4, 8, 16], finest_scale=28
+        ),
         bbox_head=dict(in_channels=32, fc_out_channels=128, num_classes=10),
-        mask_roi_extractor=dict(out_channels=32, featmap_strides=[2, 4, 8, 16]),
+        mask_roi_extractor=dict(
+            out_channels=32, featmap_strides=[2, 4, 8, 16], finest_scale=28
+        ),
         mask_head=dict(in_channels=32, conv_out_channels=32, num_classes=10),
     ),
     train_cfg=dict(

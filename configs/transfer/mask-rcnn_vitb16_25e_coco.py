@@ -22,13 +22,20 @@ model = dict(
         init_cfg=dict(type='StrictPretrained', checkpoint=None),
     ),
     neck=[
-        # layer norm: independent of how many images a GPU holds
+        # Layer norm is ours. The maps of a ViT are not normalized, and without any norm
+        # in the pyramid the features of the small twin grew by three orders of magnitude.
         dict(
             type='mmseg.Feature2Pyramid',
             embed_dim=768,
             norm_cfg=dict(type='mmpretrain.LN2d'),
         ),
-        dict(type='FPN', in_channels=[768] * 4, out_channels=256, num_outs=5),
+        dict(
+            type='FPN',
+            in_channels=[768] * 4,
+            out_channels=256,
+            num_outs=5,
+            norm_cfg=dict(type='mmpretrain.LN2d'),
+        ),
     ],
 )
 

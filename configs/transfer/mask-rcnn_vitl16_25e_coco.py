@@ -9,6 +9,12 @@ model = dict(
             embed_dim=1024,
             norm_cfg=dict(type='mmpretrain.LN2d'),
         ),
-        dict(type='FPN', in_channels=[1024] * 4, out_channels=256, num_outs=5),
+        dict(
+            type='FPN',
+            in_channels=[1024] * 4,
+            out_channels=256,
+            num_outs=5,
+            norm_cfg=dict(type='mmpretrain.LN2d'),
+        ),
     ],
 )

@@ -10,7 +10,7 @@ model = dict(
         **_base_.digits_vit,
         out_indices=[0, 1, 2, 3],
     ),
-    neck=dict(embed_dim=96),
+    neck=dict(embed_dim=96, rescales=[2, 1, 0.5, 0.25]),
     decode_head=dict(in_channels=[96] * 4, channels=32, num_classes=11),
     auxiliary_head=dict(in_channels=96, channels=32, num_classes=11),
     test_cfg=dict(crop_size=crop_size, stride=(32, 32)),

@@ -101,7 +101,12 @@ class JEPAViT(VisionTransformer):
             self._freeze_stages()
 
     def init_weights(self) -> None:
-        """Initialize as I-JEPA; a checkpoint in ``init_cfg`` is loaded last."""
+        """Initialize as I-JEPA; a checkpoint in ``init_cfg`` is loaded last.
+
+        A second call changes nothing, as everywhere in MMEngine.
+        """
+        if self._is_init:
+            return
         init_transformer(self, self.init_std)
         init_transformer(self.patch_embed, self.patch_init_std)
         self.pos_embed.data.copy_(

@@ -5,7 +5,8 @@ extra tokens (0 or 1), ``D`` channels.
 """
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint, read_config_text
 
 ENCODERS = dict(target='target_encoder.module.', context='backbone.')
+NO_CHECKPOINT = (
+    'no checkpoint was given for the backbone to start from. Give it by '
+    '--checkpoint PATH with the tools/train.py of dseq_mm, or by --cfg-options '
+    'model.backbone.init_cfg.checkpoint=PATH with that of MMDetection, MMSegmentation '
+    'or MMPretrain. For random weights: --from-scratch, or --cfg-options '
+    'model.backbone.init_cfg=None.'
+)
+_DENSE_HEAD = re.compile(r'(\w+_head|roi_heads)\.')  # not the `head.` of classifiers
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,44 @@ def split_encoders(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         for encoder, prefix in ENCODERS.items()
     }
     return {name: part for name, part in found.items() if part} or dict(plain=state)
+
+
+def choose_encoder(
+    checkpoint: dict, encoder: str = 'target', name: str = 'the state dict'
+) -> tuple[str, dict[str, Tensor]]:
+    """Finds the encoder that a backbone starts from.
+
+    Args:
+        checkpoint: What a checkpoint or exported file holds.
+        encoder: 'target' or 'context', of a pre-training checkpoint with both. A file
+            with one encoder gives that one.
+        name: What the file is called in errors.
+
+    Returns:
+        Name of the encoder, as in :func:`split_encoders`, and its tensors.
+
+    Raises:
+        ValueError: There are no weights, not the encoder asked for, or the file is
+            that of a finished detector or segmentor.
+    """
+    if encoder not in ENCODERS:
+        raise ValueError(f'encoder is "target" or "context", not {encoder!r}')
+    state = state_dict_of(checkpoint)
+    parts = split_encoders(state)
+    if encoder not in parts and 'target' in parts:
+        raise ValueError(f'{name} has no {encoder} encoder, only a target encoder')
+    heads = sorted({found[1] for key in state if (found := _DENSE_HEAD.match(key))})
+    if heads and 'target' not in parts:
+        raise ValueError(
+            f'{name} is a finished detector or segmentor (it has {", ".join(heads)}): '
+            'its backbone was already fine-tuned. Evaluate it with tools/test.py, or '
+            'continue it with --resume. To start from its backbone on purpose, write '
+            'that to a file first: tools/export_backbone.py CHECKPOINT OUT --encoder '
+            'context.'
+        )
+    if encoder not in parts:
+        encoder = next(iter(parts))
+    return encoder, parts[encoder]
 
 
 def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, Any]:
@@ -218,7 +265,15 @@ def _check(report: KeyReport, source: str, allow_missing: tuple[str, ...]) -> No
             'checkpoint with --layout mmpretrain.'
         )
     elif not report.matched and not report.mismatched:
-        hint = 'The file is of another kind of network: give a backbone like this one.'
+        hint = (
+            'The file is of another kind of network, or its names carry another prefix '
+            'than "backbone.": give a backbone like this one.'
+        )
+    elif missing == ['cls_token'] and len(report.mismatched) <= 1:  # and pos_embed
+        hint = (
+            'The file has no class token: set model.backbone.with_cls_token=False, and '
+            "another out_type than 'cls_token'."
+        )
     else:
         hint = (
             'Set arch, patch_size, with_cls_token, out_type and final_norm of the '
@@ -254,23 +309,16 @@ def load_backbone(
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file cannot be read, or a parameter of the module is missing
-            or has another shape, or the file has more of a part than the module.
+        ValueError: The file cannot be read or is a finished detector or segmentor,
+            or a parameter of the module is missing or has another shape, or the file
+            has more of a part than the module, or another number of heads.
     """
-    if encoder not in ENCODERS:
-        raise ValueError(f'encoder is "target" or "context", not {encoder!r}')
     name = 'the state dict' if isinstance(source, dict) else str(source)
     checkpoint = source if isinstance(source, dict) else load_checkpoint(source)
-    parts = split_encoders(state_dict_of(checkpoint))
-    if encoder not in parts:
-        if 'target' in parts:
-            raise ValueError(f'{name} has no {encoder} encoder, only a target encoder')
-        encoder = next(iter(parts))
-    state = parts[encoder]
+    encoder, state = choose_encoder(checkpoint, encoder, name)
     meta = checkpoint.get('meta') or {}
-    if grid is None:
-        facts = meta.get('architecture') or describe_vit(state, meta.get('cfg', ''))
-        grid = facts.get('grid')
+    facts = meta.get('architecture') or describe_vit(state, meta.get('cfg', ''))
+    grid = grid or facts.get('grid')
     position = _fit_position(module, state, grid)
     resized = ()
     if position is not None:
@@ -278,6 +326,11 @@ def load_backbone(
             resized = ('pos_embed',)
         state = {**state, 'pos_embed': position}
     report = compare_keys(module.state_dict(), state, encoder, resized)
+    # no shape tells the number of heads
+    own = getattr(module, 'arch_settings', {}).get('num_heads')
+    if (heads := facts.get('num_heads')) and own and heads != own:
+        differs = f'num_heads {heads} in the file, {own} in the model'
+        report = replace(report, mismatched=(*report.mismatched, differs))
     _check(report, name, tuple(allow_missing))
     with torch.no_grad():
         module.load_state_dict({k: state[k] for k in report.matched}, strict=False)
@@ -292,19 +345,25 @@ class StrictPretrained:
     mmpretrain, mmdet and mmseg. In a list of initializers it comes last.
 
     Args:
-        checkpoint: Path of a checkpoint or exported backbone.
+        checkpoint: Path of a checkpoint or exported backbone. None, as the transfer
+            configs have it, stands for "to be given".
         encoder: As for :func:`load_backbone`.
         grid: As for :func:`load_backbone`.
         allow_missing: As for :func:`load_backbone`.
+
+    Raises:
+        ValueError: No checkpoint was given.
     """
 
     def __init__(
         self,
-        checkpoint: str,
+        checkpoint: str | None = None,
         encoder: str = 'target',
         grid: tuple[int, int] | None = None,
         allow_missing: tuple[str, ...] = (),
     ) -> None:
+        if checkpoint is None:
+            raise ValueError(NO_CHECKPOINT)
         self.checkpoint, self.encoder = checkpoint, encoder
         self.grid, self.allow_missing = grid, allow_missing
 

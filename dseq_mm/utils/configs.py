@@ -24,6 +24,18 @@ def register_config_scopes() -> None:
             MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
+def shipped_configs() -> list[Path]:
+    """Lists the configs that the package ships, without those in ``_base_``.
+
+    Returns:
+        Their paths; those of the top folder come first.
+    """
+    folder = _config_folder()
+    found = [path.relative_to(folder) for path in folder.rglob('*.py')]
+    found = sorted(found, key=lambda path: (len(path.parts), path))
+    return [folder / path for path in found if '_base_' not in path.parts]
+
+
 def resolve_config(name: str) -> str:
     """Find a config by path, or by its name among those that the package ships.
 
@@ -39,15 +51,20 @@ def resolve_config(name: str) -> str:
     """
     if Path(name).is_file():
         return name
-    shipped = PACKAGE / '.mim' / 'configs'
-    if not shipped.is_dir():  # a clone that was not installed
-        shipped = PACKAGE.parent / 'configs'
     wanted = Path(name if name.endswith('.py') else f'{name}.py')
-    if (shipped / wanted).is_file():
-        return str(shipped / wanted)
-    names = [path.stem for path in sorted(shipped.glob('*.py'))]
+    shipped = shipped_configs()
+    for path in shipped:
+        if path.parts[-len(wanted.parts) :] == wanted.parts:
+            return str(path)
+    names = [path.stem for path in shipped]
     near = get_close_matches(wanted.stem, names, n=3) or names
     raise ValueError(
         f'{name!r} is neither a file nor a config of dseq_mm. '
-        f'Near it: {", ".join(near) or "none"} (in {shipped}).'
+        f'Near it: {", ".join(near) or "none"} (in {_config_folder()}).'
     )
+
+
+def _config_folder() -> Path:
+    shipped = PACKAGE / '.mim' / 'configs'
+    # a clone that was not installed has them beside the package
+    return shipped if shipped.is_dir() else PACKAGE.parent / 'configs'

@@ -5,16 +5,19 @@ lines; the tools write them to the run's log once there is one.
 """
 
 import argparse
+import gc
 import json
+import math
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.dist import init_dist, is_distributed, master_only
+from mmengine.dist import barrier, init_dist, is_distributed, master_only
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from .configs import resolve_config
 
@@ -66,14 +69,16 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field) is not None:
-            _set_dataloader_defaults(cfg[field])
+            _set_dataloader_defaults(cfg[field], cfg.get('default_scope'))
     return cfg
 
 
-def _set_dataloader_defaults(loader):
+def _set_dataloader_defaults(loader, scope):
     loader.setdefault('pin_memory', torch.cuda.is_available())
     loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
-    loader.setdefault('collate_fn', dict(type='default_collate'))
+    # as mmpretrain's own tools; mmdet and mmseg keep mmengine's lists of images
+    if scope == 'mmpretrain':
+        loader.setdefault('collate_fn', dict(type='default_collate'))
 
 
 def check_file(path: str, advice: str = '') -> None:
@@ -296,13 +301,18 @@ def prepare_distributed(cfg: Config, launcher: str) -> None:
     cfg.model_wrapper_cfg = wrapper
 
 
-def run(cfg: Config, notes: list[str], method: str) -> None:
+def run(cfg: Config, notes: list[str], method: str) -> Any:
     """Build the runner, write the notes to its log, and run it.
+
+    The process group stays; :func:`leave_group` is to be called in the end.
 
     Args:
         cfg: The finished config.
         notes: What the functions above returned.
         method: ``'train'`` or ``'test'``.
+
+    Returns:
+        What that method of the runner returns: the model, or the metrics.
 
     Raises:
         ValueError: If an epoch of training has no batch.
@@ -312,52 +322,77 @@ def run(cfg: Config, notes: list[str], method: str) -> None:
     for note in notes:
         runner.logger.info(note)
     if method == 'train':
-        _check_epoch(runner.train_loop.dataloader)
+        _check_epoch(runner.train_loop)
     try:
-        getattr(runner, method)()
+        return getattr(runner, method)()
     finally:
         # after an error too: a progress bar would hide what is printed next
         runner.call_hook('close_bar')
-    _leave_group()
 
 
-def _check_epoch(dataloader):
+def _check_epoch(loop):
     """Complain about an epoch without a batch before mmengine's scheduler does."""
-    if len(dataloader) == 0:
+    if not isinstance(loop, EpochBasedTrainLoop):
+        return  # a loop of iterations goes on with the next round of the images
+    if len(loop.dataloader) == 0:
         raise ValueError(
-            f'{len(dataloader.dataset)} images do not fill one batch of '
-            f'{dataloader.batch_size} on each process: lower '
+            f'{len(loop.dataloader.dataset)} images do not fill one batch of '
+            f'{loop.dataloader.batch_sampler.batch_size} on each process: lower '
             'train_dataloader.batch_size (--cfg-options), or set '
             'train_dataloader.drop_last=False.'
         )
 
 
-def run_knn(cfg: Config, checkpoint: str) -> None:
+def run_knn(cfg: Config, checkpoint: str, out: str | None = None) -> None:
     """Measure a pre-training checkpoint by kNN, as the config's ``KNNHook`` says.
 
-    The metrics are printed and written to ``knn.json`` in the work dir.
+    The metrics are printed and written.
 
     Args:
         cfg: The finished config.
         checkpoint: Path of the checkpoint.
+        out: File to write; ``knn.json`` in the work dir by default.
     """
     from ..evaluation.knn import evaluate_config
 
     if cfg.launcher != 'none' and not is_distributed():
         init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
-    _report(evaluate_config(cfg, checkpoint), Path(cfg.work_dir) / 'knn.json')
-    _leave_group()
+    metrics = evaluate_config(cfg, checkpoint)
+    write_metrics(metrics, out or Path(cfg.work_dir) / 'knn.json')
 
 
 @master_only
-def _report(metrics, path):
-    text = json.dumps(metrics, indent=2)
+def write_metrics(metrics: dict, path: str | Path) -> None:
+    """Print metrics and write them as JSON, in the first process only.
+
+    Args:
+        metrics: Name to number, also of NumPy or PyTorch; what is not finite becomes
+            null.
+        path: File to write; its folder is made.
+    """
+    text = json.dumps({k: _plain(v) for k, v in metrics.items()}, indent=2)
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text + '\n')
-    print(text)
-    print(f'Written to {path}')
+    draft = path.with_name(f'{path.name}.part')  # whoever sees the file sees all of it
+    draft.write_text(text + '\n')
+    draft.replace(path)
+    print(f'{text}\nWritten to {path}')
 
 
-def _leave_group():
+def _plain(value):
+    """A metric as what JSON knows."""
+    value = value.tolist() if hasattr(value, 'tolist') else value
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    is_float = isinstance(value, float)
+    return None if is_float and not math.isfinite(value) else value
+
+
+def leave_group() -> None:
+    """End the process group, if there is one, when all processes are done with it."""
     if is_distributed():
+        barrier()
+        # a runner that waits for the collector keeps gloo's threads alive, and one of
+        # them that drops a tensor while Python ends aborts the process
+        gc.collect()
         torch.distributed.destroy_process_group()

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 from dseq_mm.transfer import DenseViT
+from tests.data import folders
 from tests.end_to_end import miniature
 from tests.end_to_end.runs import CONFIGS
 
@@ -154,3 +155,31 @@ def test_classification_on_imagenet(name, tmp_path, backbone):
     else:
         assert moved == {n for n in before if not n.startswith(('pos_embed', 'ln1'))}
     assert np.isfinite(runner.model.head.fc.weight.detach().numpy()).all()
+
+
+@pytest.mark.parametrize('task', ['count', 'dist'])
+def test_clevr(task, tmp_path, backbone):
+    root = tmp_path / 'CLEVR_v1.0'
+    folders.clevr(root)
+    cfg = load(f'clevr-{task}_vitb16_100e', tmp_path, backbone)
+    set_root(cfg, root)
+    loaders = (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader)
+    for loader in loaders:
+        loader.dataset.complete = False
+    cfg.model.head.in_channels = 24
+    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    runner, scalars = run(cfg)
+    assert 0 <= scalars[-1]['accuracy/top1'] <= 100
+    assert 0 <= runner.test()['accuracy/top1'] <= 100
+    sizes = [
+        len(loader.dataset)
+        for loader in (
+            runner.train_dataloader,
+            runner.val_dataloader,
+            runner.test_dataloader,
+        )
+    ]
+    assert sizes == [18, 2, 5]
+    before = torch.load(backbone, weights_only=True)['state_dict']
+    trained = runner.model.backbone.state_dict()
+    assert all(torch.equal(before[name], trained[name]) for name in before)

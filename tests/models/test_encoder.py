@@ -76,3 +76,12 @@ def test_drop_path_drops_whole_rows():
     plan = random_plan(2, 16, 2, torch.Generator().manual_seed(0))
     out = vit(images(2, (16, 16)), plan)
     assert out.shape == (2, plan.context_ids.shape[1], 16) and out.isfinite().all()
+
+
+def test_a_second_initialization_changes_nothing():
+    vit = JEPAViT(arch=ARCH, img_size=(12, 16), patch_size=4)
+    vit.init_weights()
+    before = {name: value.clone() for name, value in vit.state_dict().items()}
+    vit.init_weights()
+    for name, value in vit.state_dict().items():
+        assert torch.equal(value, before[name])

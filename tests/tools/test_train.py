@@ -1,6 +1,8 @@
 """tools/train.py and tools/test.py on a model of one weight, and their errors."""
 
 import json
+import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,9 +94,43 @@ def test_train_resume_test(config, load_tool, tmp_path):
     assert weight_of(work_dir / 'epoch_3.pth') == pytest.approx(0.8**6)
 
     config.write_text(CONFIG + TEST_LOOP)
-    test.main([str(config), str(work_dir / 'epoch_3.pth'), '--work-dir', 'tested'])
+    arguments = [str(config), str(work_dir / 'epoch_3.pth'), '--work-dir', 'tested']
+    test.main([*arguments, '--out', 'metrics.json'])
     results = list((tmp_path / 'tested').glob('*/*.json'))
     assert json.loads(results[0].read_text())['weight'] == pytest.approx(0.8**6)
+    written = json.loads((tmp_path / 'metrics.json').read_text())
+    assert written == dict(weight=pytest.approx(0.8**6))
+
+
+def test_no_thread_of_gloo_outlives_the_run(config, load_tool, monkeypatch):
+    # one that still holds a tensor when Python ends aborts the process
+    def threads():
+        names = [path.read_text() for path in Path('/proc/self/task').glob('*/comm')]
+        return sum('gloo' in name for name in names)
+
+    if not Path('/proc/self/task').is_dir():
+        pytest.skip('cannot count threads here')
+    before = threads()
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    for name, value in dict(
+        RANK=0, WORLD_SIZE=1, LOCAL_RANK=0, MASTER_ADDR='127.0.0.1', MASTER_PORT=port
+    ).items():
+        monkeypatch.setenv(name, str(value))
+    config.write_text(CONFIG + TEST_LOOP)
+    seen = []
+    evaluate = METRICS.get('ToyMetricForTools').compute_metrics
+    monkeypatch.setattr(
+        METRICS.get('ToyMetricForTools'), 'compute_metrics',
+        lambda *args: seen.append(threads()) or evaluate(*args),
+    )  # fmt: skip
+    load_tool('train').main([str(config), '--launcher', 'pytorch'])
+    assert threads() == before
+    checkpoint = 'work_dirs/toy/epoch_2.pth'
+    load_tool('test').main([str(config), checkpoint, '--launcher', 'pytorch'])
+    assert threads() == before < seen[0]
 
 
 def test_bar_goes_when_training_fails(config, load_tool, monkeypatch):
@@ -123,6 +159,8 @@ def test_knn_of_a_pretraining_config(config, load_tool, monkeypatch, capsys):
     written = json.loads((config.parent / 'work_dirs/toy/knn.json').read_text())
     assert written == dict(knn_last=12.5, asked=str(checkpoint))
     assert '"knn_last": 12.5' in capsys.readouterr().out
+    load_tool('test').main([str(config), str(checkpoint), '--out', 'here.json'])
+    assert json.loads((config.parent / 'here.json').read_text()) == written
 
 
 def test_nothing_to_evaluate(config, load_tool):
@@ -132,6 +170,35 @@ def test_nothing_to_evaluate(config, load_tool):
         load_tool('test').main([str(config), str(checkpoint)])
     with pytest.raises(ValueError, match='no checkpoint'):
         load_tool('test').main([str(config), 'missing.pth'])
+
+
+def test_pictures_need_a_hook(config, load_tool):
+    checkpoint = config.with_suffix('.pth')
+    checkpoint.touch()
+    with pytest.raises(ValueError, match='--show-dir draws with the visualization'):
+        load_tool('test').main([str(config), str(checkpoint), '--show-dir', 'shown'])
+
+
+@pytest.mark.parametrize('argument', [['--checkpoint', 'x.pth'], ['--from-scratch']])
+def test_start_is_for_transfer_configs(config, load_tool, argument):
+    with pytest.raises(ValueError, match=f'{argument[0]} is for transfer configs: toy'):
+        load_tool('train').main([str(config), *argument])
+
+
+def test_transfer_needs_a_start_before_anything_is_built(config, load_tool):
+    init_cfg = "dict(type='StrictPretrained', checkpoint=None)"
+    config.write_text(
+        CONFIG + f"model = dict(type='Missing', backbone=dict(init_cfg={init_cfg}))\n"
+    )
+    train = load_tool('train').main
+    with pytest.raises(ValueError, match='--checkpoint PATH with the tools/train.py'):
+        train([str(config)])
+    with pytest.raises(ValueError, match='--checkpoint PATH'):
+        train([str(config), '--resume'])
+    with pytest.raises(FileNotFoundError, match='none.pth is not a file'):
+        train([str(config), '--checkpoint', 'none.pth'])
+    with pytest.raises(KeyError, match='Missing'):  # only now the model is built
+        train([str(config), '--from-scratch'])
 
 
 def test_data_folder_is_checked_before_anything_is_built(config, load_tool):
@@ -144,5 +211,10 @@ def test_train_arguments(load_tool):
     args = parse(['c.py', '--resume', '--amp', '--auto-scale-lr', '--no-validate'])
     assert args.resume == 'auto' and args.amp and args.auto_scale_lr
     assert args.no_validate and args.launcher == 'none' and args.data is None
+    assert args.checkpoint is None and not args.from_scratch
+    assert parse(['c.py', '--checkpoint', 'x.pth']).checkpoint == 'x.pth'
+    assert parse(['c.py', '--from-scratch']).from_scratch
+    with pytest.raises(SystemExit):
+        parse(['c.py', '--from-scratch', '--checkpoint', 'x.pth'])
     args = parse(['c.py', '--resume', 'x.pth', '--data', 'images', '--local_rank=3'])
     assert (args.resume, args.data, args.local_rank) == ('x.pth', 'images', 3)

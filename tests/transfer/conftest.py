@@ -1,10 +1,12 @@
-"""Small ViTs and a pre-training checkpoint made of two of them."""
+"""Small ViTs, a pre-training checkpoint of two of them, and wrong checkpoints."""
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.models import VisionTransformer
 from torch import nn
+
+from dseq_mm.transfer.export import to_timm
 
 ARCH = dict(embed_dims=32, num_layers=4, num_heads=2, feedforward_channels=64)
 
@@ -44,5 +46,76 @@ def pretraining(tmp_path):
         path = tmp_path / 'epoch_2.pth'
         torch.save(dict(state_dict=state, meta=meta), path)
         return path, context, target
+
+    return make
+
+
+class Attack:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return exec, (f'open({str(self.path)!r}, "w").close()',)
+
+
+WRONG = {
+    'another prefix': 'carry another prefix',
+    'another width': r'pos_embed \(1, 17, 64\) in the file, \(1, 17, 32\)',
+    'other heads': 'num_heads 4 in the file, 2 in the model',
+    'no class token': r'model\.backbone\.with_cls_token=False',
+    'timm': '--layout mmpretrain',
+    'detector': 'finished detector or segmentor.*roi_head, rpn_head.*--encoder context',
+    'segmentor': 'finished detector or segmentor.*auxiliary_head, decode_head',
+    'truncated': 'truncated or of another kind',
+    'code': 'never runs code from a file',
+    'none': 'model.backbone.init_cfg.checkpoint=PATH',
+}
+
+
+def _wrong_contents(kind, marker):
+    state = build_vit(seed=3).state_dict()
+    heads = dict(
+        detector=['rpn_head.conv', 'roi_head.bbox_head.fc'],
+        segmentor=['decode_head.conv', 'auxiliary_head.conv'],
+    )
+    if kind in heads:
+        state = {f'backbone.{key}': value for key, value in state.items()}
+        state.update({f'{head}.weight': torch.zeros(2) for head in heads[kind]})
+    elif kind == 'another prefix':
+        state = {f'student.{key}': value for key, value in state.items()}
+    elif kind == 'another width':
+        state = build_vit(arch={**ARCH, 'embed_dims': 64}).state_dict()
+    elif kind == 'no class token':
+        state = build_vit(with_cls_token=False).state_dict()
+    elif kind == 'timm':
+        state = to_timm(state)
+    contents = dict(state_dict=state)
+    if kind == 'code':
+        contents['meta'] = Attack(marker)
+    if kind == 'other heads':
+        backbone = dict(type='JEPAViT', arch={**ARCH, 'num_heads': 4})
+        cfg = Config(dict(model=dict(backbone=backbone)))
+        contents['meta'] = dict(cfg=cfg.pretty_text)
+    return contents
+
+
+@pytest.fixture
+def wrong_checkpoint(tmp_path):
+    """Makes a checkpoint that has to be refused.
+
+    The returned function takes a key of WRONG; it returns the path (None for 'none'),
+    the message to expect, and a file that must never come to exist.
+    """
+
+    def make(kind):
+        marker, path = tmp_path / 'executed', tmp_path / 'wrong.pth'
+        if kind == 'none':
+            return None, WRONG[kind], marker
+        torch.save(_wrong_contents(kind, marker), path)
+        if kind == 'truncated':
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        return str(path), WRONG[kind], marker
 
     return make

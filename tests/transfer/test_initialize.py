@@ -9,12 +9,21 @@ from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
 
+from dseq_mm.transfer.export import export_backbone
 from dseq_mm.transfer.initialize import StrictPretrained, load_backbone
+from tests.transfer.conftest import WRONG
 
 
 def same_weights(one, other):
     ours, theirs = one.state_dict(), other.state_dict()
     return all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def model_of(backbone):
+    model = BaseModel.__new__(type('Model', (BaseModel,), dict(forward=None)))
+    BaseModel.__init__(model)
+    model.backbone = backbone
+    return model
 
 
 @pytest.mark.parametrize('prefix', ['', 'backbone.', 'module.', 'module.backbone.'])
@@ -144,13 +153,7 @@ def test_initializer_survives_init_weights(pretraining, inside, in_list):
             init_cfg=init_cfg,
         )
     )
-    if inside:
-        model = BaseModel.__new__(type('Model', (BaseModel,), dict(forward=None)))
-        BaseModel.__init__(model)
-        model.backbone = backbone
-        model.init_weights()
-    else:
-        backbone.init_weights()
+    (model_of(backbone) if inside else backbone).init_weights()
     assert same_weights(backbone, target)
     backbone.init_weights()  # a second call, as some runners make it
     assert same_weights(backbone, target)
@@ -169,3 +172,59 @@ def test_initializer_fails_loudly(pretraining, build_vit):
         module.init_weights()
     module = build_vit()
     StrictPretrained(str(path), encoder='context')(module)
+
+
+@pytest.mark.parametrize('kind', WRONG)
+@pytest.mark.parametrize('entry', ['initializer', 'backbone', 'model'])
+def test_wrong_checkpoints_are_refused(wrong_checkpoint, build_vit, kind, entry):
+    path, message, marker = wrong_checkpoint(kind)
+    module = build_vit(seed=2, init_cfg=dict(type='StrictPretrained', checkpoint=path))
+    before = copy.deepcopy(module)
+    with pytest.raises(ValueError, match=f'(?s){message}'):
+        if entry == 'initializer':
+            StrictPretrained(path)(module)
+        else:
+            (module if entry == 'backbone' else model_of(module)).init_weights()
+    assert same_weights(module, before)
+    assert not marker.exists()
+
+
+def test_no_checkpoint_says_how_to_give_one():
+    with pytest.raises(ValueError) as error:
+        StrictPretrained()
+    for way in (
+        '--checkpoint PATH',
+        '--cfg-options model.backbone.init_cfg.checkpoint=PATH',
+        'model.backbone.init_cfg=None',
+        '--from-scratch',
+    ):
+        assert way in str(error.value)
+
+
+def test_a_detectors_backbone_can_be_exported_on_purpose(
+    wrong_checkpoint, build_vit, tmp_path
+):
+    path, message, _ = wrong_checkpoint('detector')
+    with pytest.raises(ValueError, match=message):  # though its backbone would fit
+        load_backbone(build_vit(), path, encoder='context')
+    out = tmp_path / 'exported.pth'
+    export_backbone(path, out, encoder='context')
+    module = build_vit()
+    report = load_backbone(module, out)
+    assert report.encoder == 'plain' and same_weights(module, build_vit(seed=3))
+
+
+def test_classifiers_and_other_pretraining_stay_welcome(build_vit, pretraining):
+    source = build_vit(seed=1)
+    state = {f'backbone.{key}': value for key, value in source.state_dict().items()}
+    for others in (['head.fc.weight'], ['neck.mask_token', 'head.weight']):
+        module = build_vit()
+        load_backbone(module, {**state, **{key: torch.zeros(2) for key in others}})
+        assert same_weights(module, source)
+    # a pre-training checkpoint is one, whatever its further parts are called
+    path, _, target = pretraining()
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint['state_dict']['latent_head.weight'] = torch.zeros(2)
+    module = build_vit()
+    load_backbone(module, checkpoint)
+    assert same_weights(module, target)

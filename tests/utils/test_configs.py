@@ -15,6 +15,11 @@ def shipped(tmp_path, monkeypatch):
     (folder / '_base_').mkdir(parents=True)
     (folder / 'dseq_small.py').write_text('a = 1')
     (folder / 'dseq_large.py').write_text('a = 2')
+    (folder / '_base_' / 'runtime.py').write_text('a = 3')
+    (folder / 'transfer' / '_base_').mkdir(parents=True)
+    (folder / 'transfer' / '_base_' / 'hidden.py').write_text('a = 4')
+    (folder / 'transfer' / 'mask-rcnn_vitb16.py').write_text('a = 5')
+    (folder / 'transfer' / 'dseq_small.py').write_text('a = 6')
     monkeypatch.setattr(configs, 'PACKAGE', tmp_path / 'dseq_mm')
     return folder
 
@@ -38,6 +43,29 @@ def test_name_with_a_dot_keeps_it(shipped):
 def test_unknown_name_lists_the_nearest(shipped):
     with pytest.raises(ValueError, match='neither a file nor a config.*dseq_small'):
         configs.resolve_config('dseq_smal')
+
+
+@pytest.mark.parametrize('name', ['mask-rcnn_vitb16', 'transfer/mask-rcnn_vitb16.py'])
+def test_name_resolves_in_sub_folders(shipped, name):
+    expected = shipped / 'transfer' / 'mask-rcnn_vitb16.py'
+    assert configs.resolve_config(name) == str(expected)
+    # the top folder wins, unless the sub-folder is named
+    assert configs.resolve_config('dseq_small') == str(shipped / 'dseq_small.py')
+    inner = shipped / 'transfer' / 'dseq_small.py'
+    assert configs.resolve_config('transfer/dseq_small') == str(inner)
+
+
+def test_bases_are_no_configs(shipped):
+    for name in ('runtime', 'hidden', '*'):
+        with pytest.raises(ValueError, match='neither a file nor a config'):
+            configs.resolve_config(name)
+    names = {path.stem for path in configs.shipped_configs()}
+    assert names == {'dseq_small', 'dseq_large', 'mask-rcnn_vitb16'}
+
+
+def test_nearest_names_cover_sub_folders(shipped):
+    with pytest.raises(ValueError, match='Near it: mask-rcnn_vitb16 '):
+        configs.resolve_config('mask-rcnn_vitl16')
 
 
 def test_clone_without_installation(tmp_path, monkeypatch):

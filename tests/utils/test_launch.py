@@ -1,7 +1,9 @@
 """What the arguments of the tools do to a config."""
 
 import argparse
+import json
 import socket
+import types
 
 import cv2
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dist import is_distributed
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from dseq_mm.utils import launch
 
@@ -58,6 +61,18 @@ def test_load_config_applies_common_arguments(tmp_path, monkeypatch):
     assert cfg.train_dataloader.pin_memory is torch.cuda.is_available()
     cfg = launch.load_config(parse(path, '--work-dir', 'elsewhere'))
     assert cfg.work_dir == 'elsewhere'
+
+
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg', None])
+def test_batches_are_made_as_the_library_makes_them(tmp_path, scope):
+    path = tmp_path / 'tiny.py'
+    own = "test_dataloader = dict(collate_fn=dict(type='mine'))\n"
+    text = f'default_scope = {scope!r}\ntrain_dataloader = dict()\n{own}'
+    path.write_text(text)
+    cfg = launch.load_config(parse(path))
+    expected = dict(type='default_collate') if scope == 'mmpretrain' else None
+    assert cfg.train_dataloader.get('collate_fn') == expected
+    assert cfg.test_dataloader.collate_fn == dict(type='mine')
 
 
 def test_data_replaces_the_innermost_set(images):
@@ -190,3 +205,57 @@ def test_slurm_without_gpu_is_an_error(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match='needs GPUs'):
         launch.prepare_distributed(make_config(), 'slurm')
+
+
+def test_metrics_become_plain_json(tmp_path, capsys):
+    path = tmp_path / 'made' / 'metrics.json'
+    metrics = {
+        'mIoU': np.float64(41.5),
+        'mAP': np.float32(0.5),
+        'count': 3,
+        'top1': torch.tensor(12.5),
+        'per class': np.array([1.0, np.nan]),
+        'undefined': float('nan'),
+        'name': 'text',
+    }
+    launch.write_metrics(metrics, path)
+    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
+        'mIoU': 41.5,
+        'mAP': 0.5,
+        'count': 3,
+        'top1': 12.5,
+        'per class': [1.0, None],
+        'undefined': None,
+        'name': 'text',
+    }
+    assert '"mIoU": 41.5' in capsys.readouterr().out
+
+
+def test_metrics_are_written_by_the_first_process_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: 1)
+    launch.write_metrics(dict(a=1), tmp_path / 'metrics.json')
+    assert not list(tmp_path.iterdir())
+
+
+class FewImages(torch.utils.data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, index):
+        return index
+
+
+@pytest.mark.parametrize('by_epoch', [True, False])
+def test_batches_larger_than_the_data(by_epoch):
+    sampler = 'DefaultSampler' if by_epoch else 'InfiniteSampler'
+    loader = dict(dataset=FewImages(), batch_size=4, drop_last=True)
+    loader = Runner.build_dataloader({**loader, 'sampler': dict(type=sampler)})
+    runner = types.SimpleNamespace(visualizer=types.SimpleNamespace())
+    if by_epoch:
+        loop = EpochBasedTrainLoop(runner, loader, max_epochs=1)
+        with pytest.raises(ValueError, match='3 images do not fill one batch of 4 on'):
+            launch._check_epoch(loop)
+    else:
+        loop = IterBasedTrainLoop(runner, loader, max_iters=5)
+        launch._check_epoch(loop)
+        assert [len(next(loop.dataloader_iterator)) for _ in range(5)] == [4] * 5

@@ -1,0 +1,213 @@
+"""The checkpoint that a transfer run starts from, or that is tested.
+
+A transfer config has ``init_cfg=dict(type='StrictPretrained', ...)`` in its backbone.
+Each function that changes a config returns what the user should know as a list of
+lines for the log.
+"""
+
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmpretrain.models import VisionTransformer
+
+from ..transfer.checkpoint import load_checkpoint
+from ..transfer.initialize import (
+    NO_CHECKPOINT,
+    choose_encoder,
+    describe_vit,
+    split_encoders,
+    state_dict_of,
+)
+from .configs import shipped_configs
+
+# channels, blocks and patch size of the shipped configs, and their word for it
+_SIZES = {
+    (768, 12, 16): 'vitb16',
+    (1024, 24, 16): 'vitl16',
+    (1280, 32, 16): 'vith16',
+    (96, 4, 4): 'digits',
+}
+
+
+def start_backbone(
+    cfg: Config, checkpoint: str | None = None, scratch: bool = False
+) -> list[str]:
+    """Apply ``--checkpoint`` and ``--from-scratch``.
+
+    A config that is no transfer config needs neither.
+
+    Args:
+        cfg: Changed in place.
+        checkpoint: Path of the checkpoint; the one in the config by default.
+        scratch: Start from random weights.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A transfer config has no checkpoint, another config has one, or it
+            does not fit.
+    """
+    if scratch:
+        return from_scratch(cfg)
+    if checkpoint is None and is_transfer(cfg):
+        checkpoint = cfg.model.backbone.init_cfg.get('checkpoint')
+        if checkpoint is None:
+            raise ValueError(NO_CHECKPOINT)
+    return [] if checkpoint is None else use_checkpoint(cfg, checkpoint)
+
+
+def is_transfer(cfg: Config) -> bool:
+    """Whether the backbone of a config starts by ``StrictPretrained``.
+
+    Args:
+        cfg: The config.
+
+    Returns:
+        True if it does.
+    """
+    backbone = (cfg.get('model') or {}).get('backbone') or {}
+    init_cfg = backbone.get('init_cfg')
+    return isinstance(init_cfg, dict) and init_cfg.get('type') == 'StrictPretrained'
+
+
+def use_checkpoint(cfg: Config, path: str | Path) -> list[str]:
+    """Let the backbone start from a checkpoint, and fit the config to its encoder.
+
+    Args:
+        cfg: Changed in place.
+        path: A pre-training checkpoint, an exported backbone or another file that
+            ``StrictPretrained`` reads.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The config is no transfer config, or the file cannot be read or has
+            another architecture.
+    """
+    backbone = _strict_backbone(cfg, '--checkpoint')
+    path = Path(path).expanduser().absolute()
+    checkpoint = load_checkpoint(path)
+    wanted = backbone.init_cfg.get('encoder', 'target')
+    encoder, state = choose_encoder(checkpoint, wanted, str(path))
+    _check_architecture(cfg, path, state, checkpoint.get('meta') or {})
+    backbone.init_cfg.checkpoint = str(path)
+    return [
+        f'The backbone starts from {path} ({encoder} encoder).',
+        *_fit_class_token(cfg, 'cls_token' in state),
+    ]
+
+
+def from_scratch(cfg: Config) -> list[str]:
+    """Let the backbone start from random weights.
+
+    Args:
+        cfg: Changed in place.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        ValueError: The config is no transfer config.
+    """
+    _strict_backbone(cfg, '--from-scratch').init_cfg = None
+    return ['The backbone starts from random weights.']
+
+
+def fit_to_trained(cfg: Config, path: str | Path) -> list[str]:
+    """Fit a transfer config to the model that was trained with it, for testing.
+
+    It repeats what :func:`use_checkpoint` changed for the training.
+
+    Args:
+        cfg: Changed in place; left alone if it is no transfer config.
+        path: Checkpoint of the trained detector, segmentor or classifier.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be read or is that of a backbone.
+    """
+    if not is_transfer(cfg):
+        return []
+    state = state_dict_of(load_checkpoint(path))
+    parts = split_encoders(state)
+    if 'context' not in parts or 'target' in parts:
+        raise ValueError(
+            f'{path} is a backbone or a pre-training checkpoint, not a model that was '
+            'trained with this config. Train it first: tools/train.py CONFIG '
+            f'--checkpoint {path}'
+        )
+    return _fit_class_token(cfg, 'cls_token' in parts['context'])
+
+
+def _strict_backbone(cfg: Config, argument: str) -> ConfigDict:
+    if not is_transfer(cfg):
+        raise ValueError(
+            f'{argument} is for transfer configs: {_name(cfg)} has no '
+            "model.backbone.init_cfg=dict(type='StrictPretrained', ...). To start a "
+            'whole model from weights use --cfg-options load_from=PATH.'
+        )
+    return cfg.model.backbone
+
+
+def _name(cfg: Config) -> str:
+    return Path(cfg.filename).name if cfg.filename else 'the config'
+
+
+def _check_architecture(cfg: Config, path: Path, state: dict, meta: dict) -> None:
+    """Raises, and names configs that fit, if file and config differ in size."""
+    facts = describe_vit(state, meta.get('cfg', ''))
+    if not facts:
+        raise ValueError(
+            f"{path} is no ViT with MMPretrain's names (it has "
+            f'{", ".join(list(state)[:3])}, ...). A file that was exported with '
+            '--layout timm has to be exported again with --layout mmpretrain.'
+        )
+    size = facts['embed_dims'], facts['depth'], facts['patch_size'][0]
+    backbone = cfg.model.backbone
+    arch = backbone.get('arch', 'base')
+    if isinstance(arch, str):
+        arch = VisionTransformer.arch_zoo.get(arch.lower())
+    if arch is None:
+        return  # an unknown name, which the backbone reports
+    own = arch['embed_dims'], arch['num_layers'], backbone.get('patch_size', 16)
+    if size == own:
+        return
+    shape = '{} channels, {} blocks and patches of {} px'
+    word = _SIZES.get(size)
+    stems = [p.stem for p in shipped_configs() if p.parent.name == 'transfer']
+    fitting = [stem for stem in stems if word and f'_{word}' in stem]
+    raise ValueError(
+        f'{path} holds a ViT of {shape.format(*size)}, {_name(cfg)} has one of '
+        f'{shape.format(*own)}. Configs of dseq_mm that fit the file: '
+        f'{", ".join(fitting) or "none; set model.backbone.arch and patch_size"}.'
+    )
+
+
+def _fit_class_token(cfg: Config, in_file: bool) -> list[str]:
+    """Takes the class token out of the config if the file has none."""
+    backbone = cfg.model.backbone
+    if in_file or not backbone.get('with_cls_token', True):
+        return []
+    backbone.with_cls_token = False
+    notes = ['The checkpoint has no class token: with_cls_token=False.']
+    if backbone.get('out_type') != 'cls_token':
+        return notes
+    if cfg.model.get('neck') is not None:
+        raise ValueError(
+            'The checkpoint has no class token, which is what the neck of this config '
+            'gets. Set model.backbone.out_type and model.neck for patch tokens.'
+        )
+    backbone.out_type = 'featmap'
+    cfg.model.neck = dict(type='GlobalAveragePooling')
+    return [
+        *notes,
+        'So the features are the average of the patch tokens instead of the class '
+        'token that the protocol asks for.',
+    ]
