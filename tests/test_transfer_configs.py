@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 
 import dseq_mm  # noqa: F401
 from dseq_mm.transfer import DenseViT
@@ -42,17 +43,26 @@ SIZES = {
     *('fc_out_channels', 'conv_out_channels', 'num_classes', 'num', 'nms_pre'),
     *('max_per_img', 'input_features', 'channels', 'crop_size', 'stride', 'size'),
     *('scale', 'batch_size', 'num_workers', 'persistent_workers', 'digits_vit'),
+    *('finest_scale', 'base_batch_size'),
 }
 DATA = {
     *('data_root', 'data_prefix', 'ann_file', 'metainfo', 'img_suffix', 'split'),
     *('reduce_zero_label', 'type', 'prob'),
 }
+WHOLE = {'arch', 'digits_vit', 'data_prefix', 'metainfo'}  # with all that they hold
 TIME = {'begin', 'end', 'max_iters', 'val_interval', 'interval'}
 
 
 @lru_cache
 def load(name):
     return Config.fromfile(FOLDER / f'{name}.py')
+
+
+# What else a twin has of its own, and its file says why.
+OWN = dict(
+    coco=[('optim_wrapper', 'optimizer', 'lr'), ('model', 'backbone', 'dtype')],
+    ade20k=[('optim_wrapper', 'optimizer', 'lr')],
+)
 
 
 def names():
@@ -209,6 +219,73 @@ def test_clevr_is_the_papers_protocol(arch):
             assert dataset.pipeline[1].scale == (pixels, pixels)
 
 
+@pytest.mark.parametrize('arch', DEPTHS)
+def test_fine_tuning_is_maes_recipe(arch):
+    cfg = load(KINDS['finetune'].format(arch))
+    rate, decay, drop = dict(
+        vitb16=(1e-3, 0.65, 0.1),
+        vitl16=(2e-3, 0.75, 0.2),
+        **{'vith16-448': (2e-3, 0.75, 0.3)},
+    )[arch]
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == (
+        'AdamW',
+        rate,
+        0.05,
+    )
+    assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == decay
+    assert cfg.model.backbone.drop_path_rate == drop
+    assert cfg.train_cfg.max_epochs == 50
+    assert (
+        cfg.train_dataloader.batch_size * 8 == cfg.auto_scale_lr.base_batch_size == 512
+    )
+    augments = {a.type: a.alpha for a in cfg.model.train_cfg.augments}
+    assert augments == dict(Mixup=0.8, CutMix=1.0)
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert (
+        steps['RandAugment'].magnitude_level,
+        steps['RandAugment'].num_policies,
+    ) == (9, 2)
+    assert steps['RandAugment'].magnitude_std == 0.5
+    pixels = 448 if 'h16' in arch else 224
+    assert steps['RandomResizedCrop'].scale == cfg.model.backbone.img_size == pixels
+
+
+@pytest.mark.parametrize('arch', ['digits', *DEPTHS])
+def test_no_layer_ends_with_more_than_it_started(arch):
+    name = TWINS['finetune'] if arch == 'digits' else KINDS['finetune'].format(arch)
+    cfg = load(name)
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    starts = [group['lr'] for group in wrapper.optimizer.param_groups]
+    length = 2  # iterations per epoch
+    schedulers = [
+        PARAM_SCHEDULERS.build(dict(scheduler, optimizer=wrapper, epoch_length=length))
+        if not scheduler.get('convert_to_iter_based')
+        else PARAM_SCHEDULERS.get(scheduler.type).build_iter_from_epoch(
+            optimizer=wrapper,
+            epoch_length=length,
+            **{
+                k: v
+                for k, v in scheduler.items()
+                if k not in ('type', 'convert_to_iter_based')
+            },
+        )
+        for scheduler in cfg.param_scheduler
+    ]
+    for _ in range(50 * length):
+        for scheduler in schedulers:
+            scheduler.step()
+    left = [
+        group['lr'] / start
+        for group, start in zip(wrapper.optimizer.param_groups, starts, strict=True)
+    ]
+    assert left == pytest.approx([left[0]] * len(left))
+    # of a step before the end, at the latest
+    assert 1 <= left[0] * cfg.optim_wrapper.optimizer.lr / 1e-6 < 2
+
+
 def test_vit_large_has_our_blocks_and_drop_path():
     for kind in ('coco', 'ade20k'):
         cfg = load(KINDS[kind].format('vitl16'))
@@ -242,11 +319,13 @@ def test_twins_differ_in_size_and_data_only(kind):
             continue  # variables of the file, used in the loaders
         if '_scope_' in path:
             continue  # the library's own mark on what its base defines
-        keys = {key for key in path if isinstance(key, str)}
-        assert keys & (SIZES | DATA | TIME), path
-        if 'type' in path:  # of a data set alone
-            assert path[-2] == 'dataset', path
-        if 'prob' in path:
+        if path in OWN.get(kind, ()):
+            continue
+        names = [key for key in path if isinstance(key, str)]
+        assert names[-1] in SIZES | DATA | TIME or WHOLE & set(names), path
+        if names[-1] == 'type':  # of a data set alone
+            assert names[-2] == 'dataset', path
+        if names[-1] == 'prob':
             assert 'pipeline' in path, path
 
 

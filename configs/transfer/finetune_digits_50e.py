@@ -1,5 +1,5 @@
-# Fine-tuning on DigitScenes: finetune_vitb16_50e_imagenet with a small ViT and images of
-# 24 px, and without flips, since digits are not symmetric. One process of 512 images.
+# Fine-tuning on DigitScenes: finetune_vitb16_50e_imagenet with a small ViT, images of
+# 24 px, and no flips, since digits are not symmetric. One process of 512 images.
 _base_ = ['finetune_vitb16_50e_imagenet.py', '../_base_/models/digits_vit.py']
 model = dict(
     backbone=_base_.digits_vit,

@@ -12,3 +12,5 @@ val_dataloader = _base_.val_dataloader
 val_dataloader.dataset.pipeline[1].update(scale=512)
 val_dataloader.dataset.pipeline[2].update(crop_size=448)
 test_dataloader = val_dataloader
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(eta_min_ratio=5e-4)  # 1e-6

@@ -4,3 +4,5 @@ model = dict(
     backbone=dict(arch='large', drop_path_rate=0.2), head=dict(in_channels=1024)
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3), paramwise_cfg=dict(layer_decay_rate=0.75))
+param_scheduler = _base_.param_scheduler
+param_scheduler[1].update(eta_min_ratio=5e-4)  # 1e-6

@@ -22,8 +22,8 @@ model = dict(
         init_cfg=dict(type='StrictPretrained', checkpoint=None),
     ),
     neck=[
-        # Layer norm is ours. The maps of a ViT are not normalized, and without any norm
-        # in the pyramid the features of the small twin grew by three orders of magnitude.
+        # The layer norms are ours. A ViT's maps are not normalized; without any norm
+        # in the pyramid, its features grew a thousandfold in the small twin.
         dict(
             type='mmseg.Feature2Pyramid',
             embed_dim=768,

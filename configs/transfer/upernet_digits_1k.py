@@ -1,6 +1,6 @@
-# UPerNet on DigitScenes: upernet_vitb16_160k_ade20k with a small ViT, scenes of 96 px, 11
-# classes and 1,000 iterations. No flips, since digits are not symmetric. One process of
-# 16 images instead of 8 x 2.
+# UPerNet on DigitScenes: upernet_vitb16_160k_ade20k with a small ViT, scenes of 96 px,
+# 11 classes and 1,000 iterations. No flips, since digits are not symmetric. One process
+# of 16 images instead of 8 x 2.
 _base_ = ['upernet_vitb16_160k_ade20k.py', '../_base_/models/digits_vit.py']
 crop_size = (48, 48)
 data_preprocessor = dict(size=crop_size)

@@ -32,7 +32,7 @@ class DenseViT(JEPAViT):
         img_size: Image size of the pre-training, in pixels. Position embeddings are
             resized from its grid to that of the input.
         patch_size: Side of a patch in pixels.
-        out_indices: Blocks (from 0) whose outputs to return; -1 is the last.
+        out_indices: Blocks (from 0) whose outputs to return, rising; -1 is the last.
         out_type: ``'featmap'``, or another of mmpretrain's VisionTransformer.
         window_size: Side of the attention windows in patches; None for attention over
             the whole map in all blocks.
@@ -82,6 +82,7 @@ class DenseViT(JEPAViT):
         )
         self.window_size, self.with_cp = window_size, with_cp
         self.dtype, self.norm_all = dtype, norm_all
+        self._check_blocks(self.out_indices)
         self.global_blocks = self._check_blocks(
             self.out_indices if global_blocks is None else global_blocks
         )
@@ -165,9 +166,12 @@ class DenseViT(JEPAViT):
 
     def _check_blocks(self, blocks: Sequence[int]) -> list[int]:
         found = [block + self.num_layers if block < 0 else block for block in blocks]
-        if any(not 0 <= block < self.num_layers for block in found):
+        if any(not 0 <= block < self.num_layers for block in found) or (
+            found != sorted(set(found))
+        ):
             raise ValueError(
                 f'the backbone has blocks 0 to {self.num_layers - 1}; out_indices and '
-                f'global_blocks name {list(blocks)}'
+                'global_blocks name some of them, each once and in rising order, not '
+                f'{list(blocks)}'
             )
         return found

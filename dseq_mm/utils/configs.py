@@ -5,23 +5,38 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
+_find_base = Config._get_cfg_path
+
+
 def register_config_scopes() -> None:
     """Make ``_base_ = 'dseq_mm::...'`` and ``'mmseg::...'`` known to mmengine.
 
-    mmengine asks pip for a distribution called mmsegmentation. Where mmseg was
-    installed under another name, its import name finds it.
+    mmengine marks what it reads from another package with that package's registry
+    scope. Our configs are written for several libraries, each with its own scope, so
+    they must not be marked; hence one of its methods is wrapped. And it asks pip for
+    a distribution called mmsegmentation; where mmseg was installed under another
+    name, its import name finds it.
     """
-    MODULE2PACKAGE.setdefault('dseq_mm', 'dseq_mm')
+    Config._get_cfg_path = staticmethod(_find_own_base)
     try:
         metadata.distribution('mmsegmentation')
     except metadata.PackageNotFoundError:
         if find_spec('mmseg') is not None:
             MODULE2PACKAGE['mmseg'] = 'mmseg'
+
+
+def _find_own_base(cfg_path: str, filename: str) -> tuple[str, str | None]:
+    """Path and scope of an entry of ``_base_``."""
+    package, separator, name = cfg_path.partition('::')
+    if separator and package == 'dseq_mm':
+        return str(_config_folder() / name), None
+    return _find_base(cfg_path, filename)
 
 
 def shipped_configs() -> list[Path]:

@@ -180,6 +180,8 @@ def test_perturbing_one_image_changes_its_maps_alone():
         (dict(window_size=0), 'window_size'),
         (dict(global_blocks=[4]), 'blocks 0 to 3'),
         (dict(out_indices=[1, 4]), 'blocks 0 to 3'),
+        (dict(out_indices=[1, 1]), 'each once and in rising'),
+        (dict(out_indices=[3, 1]), 'each once and in rising'),
         (dict(patch_size=5), 'cannot be cut'),
     ],
 )

@@ -1,10 +1,8 @@
 """Configs by name and across packages."""
 
-import sys
-
 import pytest
 from mmengine.config import Config
-from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.registry import MODELS, DefaultScope
 
 from dseq_mm.utils import configs
 
@@ -83,17 +81,22 @@ def test_mmseg_base_resolves_under_any_distribution_name(tmp_path):
     assert Config.fromfile(config).model.decode_head.type == 'UPerHead'
 
 
-def test_own_scope_resolves_from_a_package_with_mim(tmp_path, monkeypatch):
-    package = tmp_path / 'mim_probe'
-    (package / '.mim' / 'configs' / '_base_').mkdir(parents=True)
-    (package / '__init__.py').write_text('')
-    (package / '.mim' / 'model-index.yml').write_text('Import: []')
-    (package / '.mim' / 'configs' / '_base_' / 'b.py').write_text('a = 5')
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(MODULE2PACKAGE, 'mim_probe', 'mim_probe')
-    monkeypatch.delitem(sys.modules, 'mim_probe', raising=False)
+@pytest.mark.parametrize(
+    'name',
+    [
+        'dseq_digitscenes_20e',
+        'transfer/linear_digits_28e',
+        'transfer/mask-rcnn_digits_25e',
+        'transfer/upernet_digits_1k',
+    ],
+)
+def test_own_configs_are_inherited_by_name(name, tmp_path):
     config = tmp_path / 'c.py'
-    config.write_text("_base_ = 'mim_probe::_base_/b.py'")
-    assert Config.fromfile(config).a == 5
-    configs.register_config_scopes()
-    assert MODULE2PACKAGE['dseq_mm'] == 'dseq_mm'
+    config.write_text(f"_base_ = 'dseq_mm::{name}.py'")
+    cfg = Config.fromfile(config)
+    plain = Config.fromfile(configs.resolve_config(name))
+    assert cfg.to_dict() == plain.to_dict()  # and nothing is marked with our name
+    pytest.importorskip(cfg.default_scope)
+    pytest.importorskip('mmcv.ops' if cfg.default_scope == 'mmdet' else 'mmcv')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        assert type(MODELS.build(cfg.model)).__name__ == cfg.model.type

@@ -22,7 +22,7 @@ param_scheduler = [
     ),
     dict(
         type='CosineAnnealingLR',
-        eta_min=1e-6,
+        eta_min_ratio=1e-3,  # a ratio: an absolute end would raise the lowest layers
         T_max=45,
         by_epoch=True,
         begin=5,
