@@ -61,7 +61,11 @@ def load(name):
 # What else a twin has of its own, and its file says why.
 OWN = dict(
     coco=[('optim_wrapper', 'optimizer', 'lr'), ('model', 'backbone', 'dtype')],
-    ade20k=[('optim_wrapper', 'optimizer', 'lr')],
+    ade20k=[
+        ('optim_wrapper', 'optimizer', 'lr'),
+        ('model', 'decode_head', 'loss_decode', 'class_weight'),
+        ('model', 'auxiliary_head', 'loss_decode', 'class_weight'),
+    ],
 )
 
 
