@@ -33,7 +33,7 @@ TWINS = dict(
     count='clevr-count_digits_100e',
     dist='clevr-dist_digits_100e',
     coco='mask-rcnn_digits_25e',
-    ade20k='upernet_digits_1k',
+    ade20k='upernet_digits_3k',
 )
 # What a twin may have of its own: sizes, data, and how long it takes.
 SIZES = {

@@ -25,7 +25,7 @@ CASES = dict(
         'coco/segm_mAP',
     ),
     mmseg=(
-        'upernet_digits_1k',
+        'upernet_digits_3k',
         ['train_cfg.max_iters=2', 'train_cfg.val_interval=2'],
         'mIoU',
     ),

@@ -87,7 +87,7 @@ def test_mmseg_base_resolves_under_any_distribution_name(tmp_path):
         'dseq_digitscenes_20e',
         'transfer/linear_digits_28e',
         'transfer/mask-rcnn_digits_25e',
-        'transfer/upernet_digits_1k',
+        'transfer/upernet_digits_3k',
     ],
 )
 def test_own_configs_are_inherited_by_name(name, tmp_path):

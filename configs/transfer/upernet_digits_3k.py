@@ -1,5 +1,5 @@
 # UPerNet on DigitScenes: upernet_vitb16_160k_ade20k with a small ViT, scenes of 96 px,
-# 11 classes, narrower heads and 1,000 iterations of one process with 8 images. No
+# 11 classes, narrower heads and 3,000 iterations of one process with 8 images. No
 # flips, since digits are not symmetric. Ten times the learning rate, as there are few
 # updates; the ground, nine tenths of all pixels, weighs a tenth.
 _base_ = ['upernet_vitb16_160k_ade20k.py', '../_base_/models/digits_vit.py']
@@ -52,8 +52,8 @@ del scenes, weighted
 
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=100)
-param_scheduler[1].update(begin=100, end=1000)
-train_cfg = dict(max_iters=1000, val_interval=250)
-default_hooks = dict(checkpoint=dict(interval=250))
+param_scheduler[1].update(begin=100, end=3000)
+train_cfg = dict(max_iters=3000, val_interval=750)
+default_hooks = dict(checkpoint=dict(interval=750))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = dict(base_batch_size=8)
