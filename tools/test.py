@@ -8,7 +8,9 @@ import argparse
 
 from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import launch
+from dseq_mm.utils.metrics import write_metrics
 from dseq_mm.utils.pictures import draw_predictions
+from dseq_mm.utils.processes import leave_group, prepare_distributed
 from dseq_mm.utils.transfer import fit_to_trained
 
 
@@ -47,12 +49,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.show_dir:
         notes += draw_predictions(cfg, args.show_dir)
     install_safe_loader()
-    launch.prepare_distributed(cfg, args.launcher)
+    notes += prepare_distributed(cfg, args.launcher)
     if cfg.get('test_dataloader') is not None:
         cfg.load_from, cfg.resume = args.checkpoint, False
         metrics = launch.run(cfg, notes, 'test')
         if args.out:
-            launch.write_metrics(metrics, args.out)
+            write_metrics(metrics, args.out)
     elif launch.has_hook(cfg, 'KNNHook'):
         launch.run_knn(cfg, args.checkpoint, args.out)
     else:
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
             f'{args.config} has neither a test_dataloader nor a KNNHook in '
             'custom_hooks: nothing says how to evaluate it. Add one of them.'
         )
-    launch.leave_group()
+    leave_group()
 
 
 if __name__ == '__main__':

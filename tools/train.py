@@ -9,6 +9,7 @@ import argparse
 
 from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import launch
+from dseq_mm.utils.processes import leave_group, prepare_distributed
 from dseq_mm.utils.transfer import is_transfer, start_backbone
 
 
@@ -90,9 +91,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.auto_scale_lr:
         launch.set_auto_scale_lr(cfg)
     install_safe_loader()
-    launch.prepare_distributed(cfg, args.launcher)
+    notes += prepare_distributed(cfg, args.launcher)
     launch.run(cfg, notes, 'train')
-    launch.leave_group()
+    leave_group()
 
 
 if __name__ == '__main__':

@@ -188,11 +188,11 @@ def _literal(node: ast.AST) -> Any:
         return [_literal(item) for item in node.elts]
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError):  # not a literal, or one that cannot be a key
         return None
 
 
-def read_config_text(text: str) -> dict:
+def read_config_text(text: Any) -> dict:
     """Reads the config text in a checkpoint as data; nothing in it is run.
 
     Args:
@@ -200,14 +200,15 @@ def read_config_text(text: str) -> dict:
 
     Returns:
         Variable name to value. What is neither a literal nor ``dict(...)`` is
-        None; a text that is not Python gives an empty dict.
+        None; what is not a text, or not Python, gives an empty dict.
     """
-    try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError):
+    if not isinstance(text, str):
         return {}
-    return {
-        node.targets[0].id: _literal(node.value)
-        for node in body
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-    }
+    try:
+        return {
+            node.targets[0].id: _literal(node.value)
+            for node in ast.parse(text).body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}

@@ -1,6 +1,5 @@
 """Writing the backbone of a pre-training checkpoint as a file of its own."""
 
-import hashlib
 import json
 import os
 import re
@@ -11,7 +10,15 @@ import torch
 from torch import Tensor
 
 from .checkpoint import METADATA_KEY, load_checkpoint, read_config_text
-from .initialize import describe_vit, split_encoders, state_dict_of
+from .contents import (
+    check_finite,
+    check_vit,
+    describe_vit,
+    file_sha256,
+    meta_of,
+    split_encoders,
+    state_dict_of,
+)
 
 LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm')
 METHODS = ('DSeqJEPA', 'IJEPA')
@@ -75,8 +82,9 @@ def export_backbone(
 
     Raises:
         FileNotFoundError: There is no such checkpoint or output folder.
-        ValueError: The checkpoint cannot be read, has not that encoder, or an
-            argument is not one of those above.
+        ValueError: The checkpoint cannot be read, has not that encoder, the encoder
+            is no ViT or has weights that are not finite, or an argument is not one of
+            those above.
     """
     checkpoint, out = Path(checkpoint).expanduser(), Path(out).expanduser()
     if layout not in LAYOUTS:
@@ -93,13 +101,9 @@ def export_backbone(
             + ('Choose one by --encoder.' if 'plain' not in encoders else _ALREADY)
         )
     state = encoders[encoder]
-    broken = [k for k, v in state.items() if not torch.isfinite(v).all()]
-    if broken:
-        raise ValueError(
-            f'{checkpoint} has weights that are not finite ({broken[0]}): the training '
-            'diverged. Export an earlier checkpoint.'
-        )
-    meta = _metadata(checkpoint, source.get('meta') or {}, state, encoder, layout)
+    check_finite(state, checkpoint)
+    check_vit(describe_vit(state), state, checkpoint)
+    meta = _metadata(checkpoint, meta_of(source), state, encoder, layout)
     if layout == 'timm':
         state = to_timm(state)
     state = {key: value.detach().clone().contiguous() for key, value in state.items()}
@@ -168,7 +172,7 @@ def method_of(meta: dict) -> str | None:
     Returns:
         Class name, one of ``METHODS``; None if the file does not say it.
     """
-    model = read_config_text(meta.get('cfg') or '').get('model')
+    model = read_config_text(meta.get('cfg')).get('model')
     found = model.get('type') if isinstance(model, dict) else None
     name = str(meta.get('method') or found).rpartition('.')[2]
     return name if name in METHODS else None
@@ -182,10 +186,7 @@ def _metadata(
         from dseq_mm import __version__ as version
     except ImportError:  # not installed, run from a bare copy of this subpackage
         version = None
-    digest = hashlib.sha256()
-    with checkpoint.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    counts = {key: meta.get(key) for key in ('epoch', 'iter')}
     return dict(
         description=f'{encoder} encoder of a pre-training checkpoint, backbone alone',
         format='dseq_mm.backbone',
@@ -193,12 +194,11 @@ def _metadata(
         encoder=encoder,
         layout=layout,
         method=method_of(meta),
-        architecture=describe_vit(state, meta.get('cfg', '')),
+        architecture=describe_vit(state, meta.get('cfg')),
         source=dict(
             name=checkpoint.name,
-            sha256=digest.hexdigest(),
-            epoch=meta.get('epoch'),
-            iter=meta.get('iter'),
+            sha256=file_sha256(checkpoint),
+            **{k: n if isinstance(n, int) else None for k, n in counts.items()},
         ),
         dseq_mm_version=version,
     )

@@ -5,7 +5,6 @@ extra tokens (0 or 1), ``D`` channels.
 """
 
 import math
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,33 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, update_init_info
 from mmengine.registry import WEIGHT_INITIALIZERS
-from mmpretrain.models import VisionTransformer
-from mmpretrain.models.utils import resize_pos_embed, to_2tuple
+from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor, nn
 
-from .checkpoint import load_checkpoint, read_config_text
+from .checkpoint import load_checkpoint
+from .contents import (
+    ENCODERS,
+    check_finite,
+    choose_encoder,
+    describe_vit,
+    facts_of,
+    split_encoders,
+    state_dict_of,
+    whole_model_notes,
+)
 
-ENCODERS = dict(target='target_encoder.module.', context='backbone.')
+__all__ = [
+    'ENCODERS',
+    'KeyReport',
+    'StrictPretrained',
+    'choose_encoder',
+    'compare_keys',
+    'describe_vit',
+    'load_backbone',
+    'split_encoders',
+    'state_dict_of',
+    'strict_entry',
+]
 NO_CHECKPOINT = (
     'no checkpoint was given for the backbone to start from. Give it by '
     '--checkpoint PATH with the tools/train.py of dseq_mm, or by --cfg-options '
@@ -28,7 +47,6 @@ NO_CHECKPOINT = (
     'or MMPretrain. For random weights: --from-scratch, or --cfg-options '
     'model.backbone.init_cfg=None.'
 )
-_DENSE_HEAD = re.compile(r'(\w+_head|roi_heads)\.')  # not the `head.` of classifiers
 
 
 @dataclass(frozen=True)
@@ -64,120 +82,6 @@ class KeyReport:
         return '\n'.join(lines)
 
 
-def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
-    """Finds the tensors of a checkpoint.
-
-    Args:
-        checkpoint: With the key ``state_dict``, or a state dict itself.
-
-    Returns:
-        Name to tensor, without the ``module.`` of a distributed wrapper.
-
-    Raises:
-        ValueError: There are none.
-    """
-    state = checkpoint.get('state_dict', checkpoint)
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
-    if not state:
-        raise ValueError(
-            'the checkpoint has no weights: neither a "state_dict" nor named tensors. '
-            f'It has: {", ".join(map(str, checkpoint)) or "nothing"}.'
-        )
-    if all(key.startswith('module.') for key in state):
-        state = {key[len('module.') :]: value for key, value in state.items()}
-    return state
-
-
-def split_encoders(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Finds the encoders in a state dict.
-
-    Args:
-        state: Name to tensor, as :func:`state_dict_of` returns it.
-
-    Returns:
-        'target' and 'context' (the prefix ``backbone.``), where they exist, to their
-        tensors without prefix; 'plain' where the names have no such prefix.
-    """
-    found = {
-        encoder: {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-        for encoder, prefix in ENCODERS.items()
-    }
-    return {name: part for name, part in found.items() if part} or dict(plain=state)
-
-
-def choose_encoder(
-    checkpoint: dict, encoder: str = 'target', name: str = 'the state dict'
-) -> tuple[str, dict[str, Tensor]]:
-    """Finds the encoder that a backbone starts from.
-
-    Args:
-        checkpoint: What a checkpoint or exported file holds.
-        encoder: 'target' or 'context', of a pre-training checkpoint with both. A file
-            with one encoder gives that one.
-        name: What the file is called in errors.
-
-    Returns:
-        Name of the encoder, as in :func:`split_encoders`, and its tensors.
-
-    Raises:
-        ValueError: There are no weights, not the encoder asked for, or the file is
-            that of a finished detector or segmentor.
-    """
-    if encoder not in ENCODERS:
-        raise ValueError(f'encoder is "target" or "context", not {encoder!r}')
-    state = state_dict_of(checkpoint)
-    parts = split_encoders(state)
-    if encoder not in parts and 'target' in parts:
-        raise ValueError(f'{name} has no {encoder} encoder, only a target encoder')
-    heads = sorted({found[1] for key in state if (found := _DENSE_HEAD.match(key))})
-    if heads and 'target' not in parts:
-        raise ValueError(
-            f'{name} is a finished detector or segmentor (it has {", ".join(heads)}): '
-            'its backbone was already fine-tuned. Evaluate it with tools/test.py, or '
-            'continue it with --resume. To start from its backbone on purpose, write '
-            'that to a file first: tools/export_backbone.py CHECKPOINT OUT --encoder '
-            'context.'
-        )
-    if encoder not in parts:
-        encoder = next(iter(parts))
-    return encoder, parts[encoder]
-
-
-def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, Any]:
-    """Reads the facts of a ViT off its weights and its config.
-
-    Args:
-        state: Tensors of one encoder, names as in mmpretrain's VisionTransformer.
-        config_text: Text of the config, read as data.
-
-    Returns:
-        ``embed_dims``, ``depth``, ``feedforward_channels``, ``patch_size`` and ``grid``
-        ([rows, columns]), ``class_token``, ``num_heads``; None where it is unknown.
-        Empty for another architecture.
-    """
-    if not {'patch_embed.projection.weight', 'pos_embed'} <= state.keys():
-        return {}
-    config = read_config_text(config_text).get('model') or {}
-    config = config.get('backbone') or {}
-    arch = config.get('arch', 'base')
-    if isinstance(arch, str):
-        arch = VisionTransformer.arch_zoo.get(arch.lower())
-    patch_size = list(state['patch_embed.projection.weight'].shape[2:])
-    hidden = state.get('layers.0.ffn.layers.0.0.weight')
-    num_patches = state['pos_embed'].shape[1] - ('cls_token' in state)
-    size = to_2tuple(config.get('img_size', 224)) if config else (0, 0)
-    grid = [side // patch for side, patch in zip(size, patch_size, strict=True)]
-    return dict(
-        embed_dims=state['pos_embed'].shape[-1],
-        depth=len({k.split('.')[1] for k in state if k.startswith('layers.')}),
-        num_heads=arch['num_heads'] if config and arch else None,
-        feedforward_channels=None if hidden is None else hidden.shape[0],
-        patch_size=patch_size,
-        grid=grid if math.prod(grid) == num_patches else None,
-        class_token='cls_token' in state,
-    )
-
-
 def _square(num_patches: int) -> list[int] | None:
     side = math.isqrt(num_patches)
     return [side, side] if side * side == num_patches else None
@@ -190,6 +94,8 @@ def _fit_position(
     position, own = state.get('pos_embed'), getattr(module, 'pos_embed', None)
     if position is None or own is None or {position.ndim, own.ndim} != {3}:
         return None
+    if position.shape[0] != 1:
+        return None  # no position embedding: the comparison of shapes reports it
     if position.shape[-1] != own.shape[-1]:
         return None  # another width: the comparison of shapes reports it
     extra = module.num_extra_tokens
@@ -198,6 +104,8 @@ def _fit_position(
         return None  # the class token is missing, and reported
     # drop extra tokens that the module has not: (1, K + h * w, D)
     position = position[:, surplus:]
+    if position.shape[1] <= extra:
+        return None  # nor is one without a patch
     if grid is None and position.shape == own.shape:
         return position
     grid = grid or _square(position.shape[1] - extra)
@@ -310,14 +218,17 @@ def load_backbone(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file cannot be read or is a finished detector or segmentor,
-            or a parameter of the module is missing or has another shape, or the file
-            has more of a part than the module, or another number of heads.
+            has weights that are not finite, or a parameter of the module is missing
+            or has another shape, or the file has more of a part than the module, or
+            another number of heads.
     """
     name = 'the state dict' if isinstance(source, dict) else str(source)
     checkpoint = source if isinstance(source, dict) else load_checkpoint(source)
     encoder, state = choose_encoder(checkpoint, encoder, name)
-    meta = checkpoint.get('meta') or {}
-    facts = meta.get('architecture') or describe_vit(state, meta.get('cfg', ''))
+    check_finite(state, name)
+    for note in whole_model_notes(checkpoint):
+        print_log(f'{name}: {note}', logger='current')
+    facts = facts_of(checkpoint, state)
     grid = grid or facts.get('grid')
     position = _fit_position(module, state, grid)
     resized = ()
@@ -335,6 +246,23 @@ def load_backbone(
     with torch.no_grad():
         module.load_state_dict({k: state[k] for k in report.matched}, strict=False)
     return report
+
+
+def strict_entry(init_cfg: Any) -> dict | None:
+    """Finds the ``StrictPretrained`` of an ``init_cfg``.
+
+    Args:
+        init_cfg: An initializer, a list of them, or None.
+
+    Returns:
+        Its entry, whatever scope stands before the name; None if there is none.
+    """
+    for entry in init_cfg if isinstance(init_cfg, list | tuple) else [init_cfg]:
+        kind = entry.get('type') if isinstance(entry, dict) else None
+        name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+        if name.rpartition('.')[2] == 'StrictPretrained':
+            return entry
+    return None
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -378,7 +306,7 @@ class StrictPretrained:
             ValueError: As :func:`load_backbone`, or it is not the last initializer.
         """
         config = getattr(module, 'init_cfg', None)
-        if isinstance(config, list) and config[-1].get('type') != type(self).__name__:
+        if isinstance(config, list) and strict_entry(config[-1:]) is None:
             raise ValueError(
                 'StrictPretrained has to be the last of the init_cfg list; what '
                 'follows it would overwrite the loaded weights.'

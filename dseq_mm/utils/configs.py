@@ -1,9 +1,11 @@
 """Finding configs: by name, and across packages in ``_base_``."""
 
+from collections.abc import Iterator
 from difflib import get_close_matches
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
@@ -77,6 +79,70 @@ def resolve_config(name: str) -> str:
         f'{name!r} is neither a file nor a config of dseq_mm. '
         f'Near it: {", ".join(near) or "none"} (in {_config_folder()}).'
     )
+
+
+def bare_type(cfg: dict) -> str:
+    """Reads the type name of a part of a config.
+
+    Args:
+        cfg: The part, whose ``type`` may be a class.
+
+    Returns:
+        The name without its scope; empty where there is none.
+    """
+    name = cfg.get('type', '')
+    name = name if isinstance(name, str) else getattr(name, '__name__', '')
+    return name.rpartition('.')[-1]
+
+
+def missing_libraries(cfg: Config) -> list[str]:
+    """Looks for the libraries that a config's model is built with.
+
+    Args:
+        cfg: The config.
+
+    Returns:
+        Names of the OpenMMLab libraries that cannot be imported, of those that
+        ``default_scope`` or a type of the model (``'mmseg.Feature2Pyramid'``) names.
+    """
+    names = {kind.partition('.')[0] for kind in _types(cfg.get('model')) if '.' in kind}
+    names.add(cfg.get('default_scope'))
+    return sorted(n for n in names if n in MODULE2PACKAGE and not _imports(n))
+
+
+def missing_advice(name: str, what: str) -> str:
+    """Says what to do about libraries that a config needs.
+
+    Args:
+        name: The config.
+        what: The libraries, or the error of their import.
+
+    Returns:
+        One sentence.
+    """
+    return (
+        f'{name} needs a library that cannot be imported ({what}); '
+        '`python -m dseq_mm.doctor` says how to install it'
+    )
+
+
+def _types(node: Any) -> Iterator[str]:
+    """All type names in a part of a config, at any depth."""
+    if isinstance(node, dict):
+        if isinstance(node.get('type'), str):
+            yield node['type']
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for item in node:
+            yield from _types(item)
+
+
+def _imports(library: str) -> bool:
+    try:
+        import_module(library)
+    except (ImportError, AssertionError):  # they assert the versions they need
+        return False
+    return True
 
 
 def _config_folder() -> Path:

@@ -1,25 +1,22 @@
-"""What the command-line tools share: arguments, what they change, processes.
+"""What the command-line tools share: arguments, what they change, the run.
 
 Each function that changes a config returns what the user should know as a list of
 lines; the tools write them to the run's log once there is one.
 """
 
 import argparse
-import gc
-import json
-import math
 import os
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.dist import barrier, init_dist, is_distributed, master_only
+from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from .configs import resolve_config
+from .configs import bare_type, missing_advice, missing_libraries, resolve_config
+from .metrics import write_metrics
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
@@ -58,11 +55,21 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Returns:
         The config, ``work_dir`` set.
+
+    Raises:
+        ValueError: If there is no such config, or a library that it needs cannot be
+            imported.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(resolve_config(args.config))
+    path = resolve_config(args.config)
+    try:
+        cfg = Config.fromfile(path)
+    except ImportError as error:
+        raise ValueError(missing_advice(Path(path).name, str(error))) from error
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
+    if missing := missing_libraries(cfg):
+        raise ValueError(missing_advice(Path(path).name, ', '.join(missing)))
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -131,7 +138,7 @@ def set_amp(cfg: Config) -> None:
         ValueError: If mmengine's wrapper is asked for without a GPU.
     """
     wrapper = cfg.optim_wrapper
-    if _bare_type(wrapper) == 'GuardedOptimWrapper':
+    if bare_type(wrapper) == 'GuardedOptimWrapper':
         wrapper.dtype = 'bfloat16'
         return
     if not torch.cuda.is_available():
@@ -184,7 +191,7 @@ def has_hook(cfg: Config, name: str) -> bool:
     Returns:
         True if it has.
     """
-    return any(_bare_type(hook) == name for hook in cfg.get('custom_hooks') or [])
+    return any(bare_type(hook) == name for hook in cfg.get('custom_hooks') or [])
 
 
 def drop_hooks(cfg: Config, name: str, reason: str) -> list[str]:
@@ -200,14 +207,8 @@ def drop_hooks(cfg: Config, name: str, reason: str) -> list[str]:
     """
     if not has_hook(cfg, name):
         return []
-    cfg.custom_hooks = [h for h in cfg.custom_hooks if _bare_type(h) != name]
+    cfg.custom_hooks = [h for h in cfg.custom_hooks if bare_type(h) != name]
     return [f'{name} was removed: {reason}.']
-
-
-def _bare_type(cfg):
-    """Type name of a config without its scope."""
-    name = cfg.get('type', '')
-    return name.rpartition('.')[-1] if isinstance(name, str) else name.__name__
 
 
 def use_folder(cfg: Config, folder: str) -> list[str]:
@@ -241,7 +242,7 @@ def use_folder(cfg: Config, folder: str) -> list[str]:
     replaced = holder[key]
     if 'datasets' in replaced:
         raise ValueError(
-            f'--data cannot replace a {_bare_type(replaced)} of several data sets; '
+            f'--data cannot replace a {bare_type(replaced)} of several data sets; '
             'write a config with one train_dataloader.dataset.'
         )
     holder[key] = ConfigDict(
@@ -252,7 +253,7 @@ def use_folder(cfg: Config, folder: str) -> list[str]:
         pipeline=replaced.pipeline,
     )
     return [
-        f'Training on the images under {path} instead of {_bare_type(replaced)}.',
+        f'Training on the images under {path} instead of {bare_type(replaced)}.',
         *drop_hooks(cfg, 'KNNHook', f'the images of {path} have no labels'),
     ]
 
@@ -263,42 +264,6 @@ def _has_image(path):
         for _, _, names in os.walk(path, followlinks=True)
         for name in names
     )
-
-
-def prepare_distributed(cfg: Config, launcher: str) -> None:
-    """Set the launcher and, without a GPU, what mmengine cannot do itself.
-
-    mmengine picks a CUDA device before it makes any process group, and hands a device
-    number to DistributedDataParallel; both fail on the CPU. So the gloo group is made
-    here, which mmengine then keeps, and the wrapper is told that there is no device.
-
-    Args:
-        cfg: Changed in place.
-        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
-
-    Raises:
-        ValueError: If several processes without GPU come from another launcher than
-            PyTorch's.
-    """
-    cfg.launcher = launcher
-    if launcher == 'none' or torch.cuda.is_available():
-        return
-    if launcher != 'pytorch':
-        raise ValueError(
-            f'--launcher {launcher} needs GPUs. Several processes on the CPU are '
-            'started by tools/dist_train.sh or tools/dist_test.sh.'
-        )
-    if not is_distributed():
-        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
-        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
-    wrapper = dict(
-        type='MMDistributedDataParallel',
-        # mmengine's own values where no wrapper is configured
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
-    cfg.model_wrapper_cfg = wrapper
 
 
 def run(cfg: Config, notes: list[str], method: str) -> Any:
@@ -359,40 +324,3 @@ def run_knn(cfg: Config, checkpoint: str, out: str | None = None) -> None:
         init_dist(cfg.launcher, **cfg.get('env_cfg', {}).get('dist_cfg', {}))
     metrics = evaluate_config(cfg, checkpoint)
     write_metrics(metrics, out or Path(cfg.work_dir) / 'knn.json')
-
-
-@master_only
-def write_metrics(metrics: dict, path: str | Path) -> None:
-    """Print metrics and write them as JSON, in the first process only.
-
-    Args:
-        metrics: Name to number, also of NumPy or PyTorch; what is not finite becomes
-            null.
-        path: File to write; its folder is made.
-    """
-    text = json.dumps({k: _plain(v) for k, v in metrics.items()}, indent=2)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'{path.name}.part')  # whoever sees the file sees all of it
-    draft.write_text(text + '\n')
-    draft.replace(path)
-    print(f'{text}\nWritten to {path}')
-
-
-def _plain(value):
-    """A metric as what JSON knows."""
-    value = value.tolist() if hasattr(value, 'tolist') else value
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    is_float = isinstance(value, float)
-    return None if is_float and not math.isfinite(value) else value
-
-
-def leave_group() -> None:
-    """End the process group, if there is one, when all processes are done with it."""
-    if is_distributed():
-        barrier()
-        # a runner that waits for the collector keeps gloo's threads alive, and one of
-        # them that drops a tensor while Python ends aborts the process
-        gc.collect()
-        torch.distributed.destroy_process_group()

@@ -6,27 +6,24 @@ lines for the log.
 """
 
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmpretrain.models import VisionTransformer
 
 from ..transfer.checkpoint import load_checkpoint
-from ..transfer.initialize import (
-    NO_CHECKPOINT,
+from ..transfer.contents import (
+    ARCHITECTURES,
+    check_finite,
+    check_vit,
     choose_encoder,
-    describe_vit,
+    facts_of,
     split_encoders,
     state_dict_of,
+    whole_model_notes,
 )
+from ..transfer.initialize import NO_CHECKPOINT, strict_entry
 from .configs import shipped_configs
-
-# channels, blocks and patch size of the shipped configs, and their word for it
-_SIZES = {
-    (768, 12, 16): 'vitb16',
-    (1024, 24, 16): 'vitl16',
-    (1280, 32, 16): 'vith16',
-    (96, 4, 4): 'digits',
-}
 
 
 def start_backbone(
@@ -52,7 +49,7 @@ def start_backbone(
     if scratch:
         return from_scratch(cfg)
     if checkpoint is None and is_transfer(cfg):
-        checkpoint = cfg.model.backbone.init_cfg.get('checkpoint')
+        checkpoint = strict_entry(cfg.model.backbone.init_cfg).get('checkpoint')
         if checkpoint is None:
             raise ValueError(NO_CHECKPOINT)
     return [] if checkpoint is None else use_checkpoint(cfg, checkpoint)
@@ -68,8 +65,7 @@ def is_transfer(cfg: Config) -> bool:
         True if it does.
     """
     backbone = (cfg.get('model') or {}).get('backbone') or {}
-    init_cfg = backbone.get('init_cfg')
-    return isinstance(init_cfg, dict) and init_cfg.get('type') == 'StrictPretrained'
+    return strict_entry(backbone.get('init_cfg')) is not None
 
 
 def use_checkpoint(cfg: Config, path: str | Path) -> list[str]:
@@ -85,18 +81,20 @@ def use_checkpoint(cfg: Config, path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The config is no transfer config, or the file cannot be read or has
-            another architecture.
+        ValueError: The config is no transfer config, or the file cannot be read, has
+            another architecture or weights that are not finite.
     """
-    backbone = _strict_backbone(cfg, '--checkpoint')
+    init_cfg = strict_entry(_strict_backbone(cfg, '--checkpoint').init_cfg)
     path = Path(path).expanduser().absolute()
     checkpoint = load_checkpoint(path)
-    wanted = backbone.init_cfg.get('encoder', 'target')
+    wanted = init_cfg.get('encoder', 'target')
     encoder, state = choose_encoder(checkpoint, wanted, str(path))
-    _check_architecture(cfg, path, state, checkpoint.get('meta') or {})
-    backbone.init_cfg.checkpoint = str(path)
+    _check_architecture(cfg, path, facts_of(checkpoint, state), state)
+    check_finite(state, path)
+    init_cfg['checkpoint'] = str(path)
     return [
         f'The backbone starts from {path} ({encoder} encoder).',
+        *whole_model_notes(checkpoint),
         *_fit_class_token(cfg, 'cls_token' in state),
     ]
 
@@ -160,15 +158,9 @@ def _name(cfg: Config) -> str:
     return Path(cfg.filename).name if cfg.filename else 'the config'
 
 
-def _check_architecture(cfg: Config, path: Path, state: dict, meta: dict) -> None:
+def _check_architecture(cfg: Config, path: Path, facts: dict, state: dict) -> None:
     """Raises, and names configs that fit, if file and config differ in size."""
-    facts = describe_vit(state, meta.get('cfg', ''))
-    if not facts:
-        raise ValueError(
-            f"{path} is no ViT with MMPretrain's names (it has "
-            f'{", ".join(list(state)[:3])}, ...). A file that was exported with '
-            '--layout timm has to be exported again with --layout mmpretrain.'
-        )
+    check_vit(facts, state, path)
     size = facts['embed_dims'], facts['depth'], facts['patch_size'][0]
     backbone = cfg.model.backbone
     arch = backbone.get('arch', 'base')
@@ -180,7 +172,7 @@ def _check_architecture(cfg: Config, path: Path, state: dict, meta: dict) -> Non
     if size == own:
         return
     shape = '{} channels, {} blocks and patches of {} px'
-    word = _SIZES.get(size)
+    word = next((w for w, known in ARCHITECTURES.items() if known[:3] == size), None)
     stems = [p.stem for p in shipped_configs() if p.parent.name == 'transfer']
     fitting = [stem for stem in stems if word and f'_{word}' in stem]
     raise ValueError(
@@ -190,24 +182,51 @@ def _check_architecture(cfg: Config, path: Path, state: dict, meta: dict) -> Non
     )
 
 
-def _fit_class_token(cfg: Config, in_file: bool) -> list[str]:
-    """Takes the class token out of the config if the file has none."""
+def class_token_settings(cfg: Config, in_file: bool) -> dict[str, Any]:
+    """Tells what fits a config to an encoder with or without class token.
+
+    Args:
+        cfg: A transfer config; not changed.
+        in_file: Whether the encoder has a class token.
+
+    Returns:
+        Dotted key to value, empty where nothing is to be done. A head on the class
+        token gets the average of the patch tokens.
+
+    Raises:
+        ValueError: The config has a neck that wants the class token.
+    """
     backbone = cfg.model.backbone
     if in_file or not backbone.get('with_cls_token', True):
+        return {}
+    settings: dict[str, Any] = {'model.backbone.with_cls_token': False}
+    if backbone.get('out_type') == 'cls_token':
+        if cfg.model.get('neck') is not None:
+            raise ValueError(
+                'The checkpoint has no class token, which is what the neck of this '
+                'config gets. Set model.backbone.out_type and model.neck for patch '
+                'tokens.'
+            )
+        settings['model.backbone.out_type'] = 'featmap'
+        settings['model.neck'] = dict(type='GlobalAveragePooling')
+    return settings
+
+
+def _fit_class_token(cfg: Config, in_file: bool) -> list[str]:
+    """Takes the class token out of the config if the file has none."""
+    settings = class_token_settings(cfg, in_file)
+    for key, value in settings.items():
+        *parents, name = key.split('.')
+        node = cfg
+        for parent in parents:
+            node = node[parent]
+        node[name] = value
+    if not settings:
         return []
-    backbone.with_cls_token = False
     notes = ['The checkpoint has no class token: with_cls_token=False.']
-    if backbone.get('out_type') != 'cls_token':
-        return notes
-    if cfg.model.get('neck') is not None:
-        raise ValueError(
-            'The checkpoint has no class token, which is what the neck of this config '
-            'gets. Set model.backbone.out_type and model.neck for patch tokens.'
+    if 'model.neck' in settings:
+        notes.append(
+            'So the features are the average of the patch tokens instead of the class '
+            'token that the protocol asks for.'
         )
-    backbone.out_type = 'featmap'
-    cfg.model.neck = dict(type='GlobalAveragePooling')
-    return [
-        *notes,
-        'So the features are the average of the patch tokens instead of the class '
-        'token that the protocol asks for.',
-    ]
+    return notes

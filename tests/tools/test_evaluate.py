@@ -78,7 +78,9 @@ def test_wrong_arguments(load_tool, arguments, capsys):
 def test_dry_run_lists_commands(load_tool, place, capsys):
     pytest.importorskip('mmdet')
     pytest.importorskip('mmseg')
-    (place / 'data' / 'digitscenes' / 'scenes').mkdir(parents=True)
+    annotations = place / 'data/digitscenes/scenes/annotations'
+    annotations.mkdir(parents=True)
+    (annotations / 'instances_val.json').touch()
     arguments = ['ijepa.pth', '--tasks', 'all', '--random-init', '--dry-run']
     assert load_tool('evaluate').main([*arguments, '--seeds', '0,1']) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -133,6 +133,20 @@ def test_no_thread_of_gloo_outlives_the_run(config, load_tool, monkeypatch):
     assert threads() == before < seen[0]
 
 
+@pytest.mark.parametrize('tool', ['train', 'test'])
+def test_what_processes_change_is_in_the_log(config, load_tool, monkeypatch, tool):
+    module, seen = load_tool(tool), []
+    monkeypatch.setattr(module, 'prepare_distributed', lambda *args: ['a note'])
+    monkeypatch.setattr(
+        module.launch, 'run', lambda cfg, notes, method: seen.append(notes) or {}
+    )
+    config.write_text(CONFIG + TEST_LOOP)
+    config.with_suffix('.pth').touch()
+    checkpoint = [str(config.with_suffix('.pth'))] if tool == 'test' else []
+    module.main([str(config), *checkpoint])
+    assert seen == [['a note']]
+
+
 def test_bar_goes_when_training_fails(config, load_tool, monkeypatch):
     closed = []
     monkeypatch.setattr(

@@ -119,3 +119,65 @@ def wrong_checkpoint(tmp_path):
         return str(path), WRONG[kind], marker
 
     return make
+
+
+_SIZED = 'model = dict(backbone=dict(arch=dict(num_heads=2), img_size={}))'
+_ODD_CONFIGS = {
+    'cfg is None': None,
+    'cfg is a number': 3,
+    'model is a list': 'model = [1]',
+    'backbone is a list': 'model = dict(backbone=[1])',
+    'arch without heads': 'model = dict(backbone=dict(arch=dict(embed_dims=32)))',
+    'arch is a number': 'model = dict(backbone=dict(arch=7))',
+    'img_size is None': _SIZED.format('None'),
+    'img_size is a text': _SIZED.format("'224'"),
+    'img_size has one side': _SIZED.format('[32]'),
+    'a key that is a list': 'model = {[1]: 2}',
+    'deeply nested': 'model = ' + '[' * 5000,
+}
+# kind of an odd checkpoint, and whether its weights can be used
+ODD = {
+    **dict.fromkeys(_ODD_CONFIGS, True),
+    'meta is a text': True,
+    'meta is a list': True,
+    'architecture is a text': True,
+    'a grid of words': True,
+    'state_dict is a list': False,
+    'state_dict is None': False,
+    'numbered keys': False,
+    'all NaN': False,
+    'one infinite': False,
+    'flat pos_embed': False,
+    'a scalar as patches': False,
+}
+
+
+def odd_contents(kind, state):
+    """What an odd checkpoint of a ViT holds; `kind` is a key of ODD."""
+    state = {key: value.clone() for key, value in state.items()}
+    if kind in _ODD_CONFIGS:
+        return dict(state_dict=state, meta=dict(cfg=_ODD_CONFIGS[kind]))
+    meta = {
+        'meta is a text': 'text',
+        'meta is a list': [1, 2],
+        'architecture is a text': dict(architecture='vit'),
+        'a grid of words': dict(architecture=dict(grid='ab', num_heads='2')),
+    }
+    if kind in meta:
+        return dict(state_dict=state, meta=meta[kind])
+    key = next(key for key in state if key.endswith('pos_embed'))
+    if kind == 'all NaN':
+        state = {k: torch.full_like(v, float('nan')) for k, v in state.items()}
+    elif kind == 'one infinite':
+        state[key][0, 0, 0] = float('inf')
+    elif kind == 'flat pos_embed':
+        state[key] = state[key].flatten()
+    elif kind == 'a scalar as patches':
+        state[key.replace('pos_embed', 'patch_embed.projection.weight')] = torch.ones(
+            ()
+        )
+    return {
+        'state_dict is a list': dict(state_dict=list(state.values())),
+        'state_dict is None': dict(state_dict=None),
+        'numbered keys': dict(state_dict=dict(enumerate(state.values()))),
+    }.get(kind, dict(state_dict=state))

@@ -18,6 +18,7 @@ from dseq_mm.transfer.export import (
     to_timm,
 )
 from dseq_mm.transfer.initialize import load_backbone
+from tests.transfer.conftest import ODD, odd_contents
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'export_backbone.py')
 
@@ -168,6 +169,24 @@ def test_wrong_requests(tmp_path, pretraining, build_vit):
     with pytest.raises(ValueError, match='not finite'):
         export_backbone(tmp_path / 'nan.pth', tmp_path / 'a.pth', 'context')
     assert not (tmp_path / 'a.pth').exists()
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+@pytest.mark.parametrize('kind', ODD)
+def test_odd_checkpoints(build_vit, tmp_path, kind, suffix):
+    prefix = 'target_encoder.module.'
+    state = {prefix + k: v for k, v in build_vit(seed=1).state_dict().items()}
+    path, out = tmp_path / 'odd.pth', tmp_path / f'out{suffix}'
+    torch.save(odd_contents(kind, state), path)
+    if ODD[kind]:
+        meta = export_backbone(path, out)
+        loading_snippet(out, meta)
+        assert meta['architecture']['embed_dims'] == 32 and meta['method'] is None
+        load_backbone(build_vit(), out)
+        return
+    with pytest.raises(ValueError, match=r'no weights|not finite|no ViT'):
+        export_backbone(path, out)
+    assert not out.exists()
 
 
 def test_a_bad_write_leaves_the_old_file(tmp_path, pretraining, monkeypatch):

@@ -11,7 +11,7 @@ from mmpretrain.registry import MODELS
 
 from dseq_mm.transfer.export import export_backbone
 from dseq_mm.transfer.initialize import StrictPretrained, load_backbone
-from tests.transfer.conftest import WRONG
+from tests.transfer.conftest import ODD, WRONG, odd_contents
 
 
 def same_weights(one, other):
@@ -187,6 +187,44 @@ def test_wrong_checkpoints_are_refused(wrong_checkpoint, build_vit, kind, entry)
             (module if entry == 'backbone' else model_of(module)).init_weights()
     assert same_weights(module, before)
     assert not marker.exists()
+
+
+@pytest.mark.parametrize('kind', ODD)
+def test_odd_checkpoints(build_vit, tmp_path, kind):
+    source, module = build_vit(seed=1), build_vit(seed=2)
+    before, path = copy.deepcopy(module), tmp_path / 'odd.pth'
+    torch.save(odd_contents(kind, source.state_dict()), path)
+    if ODD[kind]:
+        load_backbone(module, path)
+        assert same_weights(module, source)
+        return
+    with pytest.raises(ValueError, match=r'no weights|not finite|does not fit'):
+        load_backbone(module, path)
+    assert same_weights(module, before)
+
+
+@pytest.mark.parametrize('kind', ['mmengine.StrictPretrained', StrictPretrained])
+@pytest.mark.parametrize('in_list', [False, True])
+def test_the_initializer_under_a_scope(pretraining, build_vit, kind, in_list):
+    path, _, target = pretraining()
+    init_cfg = dict(type=kind, checkpoint=str(path))
+    if in_list:
+        init_cfg = [dict(type='Constant', layer='Linear', val=7.0), init_cfg]
+    backbone = build_vit(init_cfg=init_cfg)
+    backbone.init_weights()
+    assert same_weights(backbone, target)
+
+
+def test_the_encoder_of_a_whole_model_is_named(build_vit, monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        'dseq_mm.transfer.initialize.print_log', lambda text, logger: said.append(text)
+    )
+    state = {f'backbone.{k}': v for k, v in build_vit(seed=1).state_dict().items()}
+    load_backbone(build_vit(), state)
+    assert said == []
+    load_backbone(build_vit(), {**state, 'head.fc.weight': torch.zeros(2)})
+    assert len(said) == 1 and 'whole model with head (head.fc.weight)' in said[0]
 
 
 def test_no_checkpoint_says_how_to_give_one():

@@ -1,5 +1,7 @@
 """Configs by name and across packages."""
 
+import sys
+
 import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
@@ -100,3 +102,20 @@ def test_own_configs_are_inherited_by_name(name, tmp_path):
     pytest.importorskip('mmcv.ops' if cfg.default_scope == 'mmdet' else 'mmcv')
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         assert type(MODELS.build(cfg.model)).__name__ == cfg.model.type
+
+
+def test_missing_libraries(monkeypatch):
+    for library in ('mmseg', 'mmdet'):  # None makes an import fail
+        monkeypatch.setitem(sys.modules, library, None)
+    neck = [dict(type='mmseg.Feature2Pyramid', norm_cfg=dict(type='BN'))]
+    own = dict(type='mine.Head', init=dict(type='mmpretrain.X', kind=dict(type=None)))
+    cfg = Config(dict(model=dict(neck=neck, head=own), default_scope='mmdet'))
+    assert configs.missing_libraries(cfg) == ['mmdet', 'mmseg']
+    assert configs.missing_libraries(Config(dict(default_scope='mmpretrain'))) == []
+    assert configs.missing_libraries(Config(dict())) == []
+
+
+def test_bare_type():
+    for name in ('BN', 'mmengine.BN', type('BN', (), {})):
+        assert configs.bare_type(dict(type=name)) == 'BN'
+    assert configs.bare_type({}) == configs.bare_type(dict(type=None)) == ''

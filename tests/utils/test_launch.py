@@ -1,8 +1,7 @@
 """What the arguments of the tools do to a config."""
 
 import argparse
-import json
-import socket
+import sys
 import types
 
 import cv2
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dist import is_distributed
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from dseq_mm.utils import launch
@@ -65,6 +63,8 @@ def test_load_config_applies_common_arguments(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg', None])
 def test_batches_are_made_as_the_library_makes_them(tmp_path, scope):
+    if scope is not None:
+        pytest.importorskip(scope)
     path = tmp_path / 'tiny.py'
     own = "test_dataloader = dict(collate_fn=dict(type='mine'))\n"
     text = f'default_scope = {scope!r}\ntrain_dataloader = dict()\n{own}'
@@ -73,6 +73,27 @@ def test_batches_are_made_as_the_library_makes_them(tmp_path, scope):
     expected = dict(type='default_collate') if scope == 'mmpretrain' else None
     assert cfg.train_dataloader.get('collate_fn') == expected
     assert cfg.test_dataloader.collate_fn == dict(type='mine')
+
+
+@pytest.mark.parametrize(
+    ('text', 'missing'),
+    [
+        ("a = __import__('mmnowhere').__path__", "No module named 'mmnowhere'"),
+        ("default_scope = 'mmseg'", 'mmseg'),
+        ("model = dict(neck=[dict(type='mmseg.Feature2Pyramid')])", 'mmseg'),
+        ("model = dict(backbone=dict(type='mmdet.ResNet'))", 'mmdet'),
+    ],
+)
+def test_a_missing_library_stops_at_once(tmp_path, monkeypatch, text, missing):
+    for library in ('mmseg', 'mmdet'):  # None makes an import fail
+        monkeypatch.setitem(sys.modules, library, None)
+    path = tmp_path / 'tiny.py'
+    path.write_text(text)
+    with pytest.raises(ValueError, match='dseq_mm.doctor') as error:
+        launch.load_config(parse(path))
+    assert f'tiny.py needs a library that cannot be imported ({missing})' in str(
+        error.value
+    )
 
 
 def test_data_replaces_the_innermost_set(images):
@@ -166,75 +187,6 @@ def test_no_validate_drops_loop_and_hook():
     assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
     assert not launch.has_hook(cfg, 'KNNHook') and len(notes) == 1
     assert launch.disable_validation(cfg) == []
-
-
-def test_cpu_processes_get_gloo_and_no_device(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        port = free.getsockname()[1]
-    for name, value in dict(
-        RANK=0, WORLD_SIZE=1, LOCAL_RANK=0, MASTER_ADDR='127.0.0.1', MASTER_PORT=port
-    ).items():
-        monkeypatch.setenv(name, str(value))
-    cfg = make_config(model_wrapper_cfg=dict(find_unused_parameters=True))
-    launch.prepare_distributed(cfg, 'pytorch')
-    try:
-        assert torch.distributed.get_backend() == 'gloo'
-    finally:
-        torch.distributed.destroy_process_group()
-    assert cfg.launcher == 'pytorch'
-    assert cfg.model_wrapper_cfg.to_dict() == dict(
-        type='MMDistributedDataParallel',
-        broadcast_buffers=False,
-        find_unused_parameters=True,
-        device_ids=None,
-    )
-
-
-def test_one_process_and_gpus_are_left_to_mmengine(monkeypatch):
-    cfg = make_config()
-    launch.prepare_distributed(cfg, 'none')
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
-    launch.prepare_distributed(cfg, 'slurm')
-    assert cfg.launcher == 'slurm' and 'model_wrapper_cfg' not in cfg
-    assert not is_distributed()
-
-
-def test_slurm_without_gpu_is_an_error(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    with pytest.raises(ValueError, match='needs GPUs'):
-        launch.prepare_distributed(make_config(), 'slurm')
-
-
-def test_metrics_become_plain_json(tmp_path, capsys):
-    path = tmp_path / 'made' / 'metrics.json'
-    metrics = {
-        'mIoU': np.float64(41.5),
-        'mAP': np.float32(0.5),
-        'count': 3,
-        'top1': torch.tensor(12.5),
-        'per class': np.array([1.0, np.nan]),
-        'undefined': float('nan'),
-        'name': 'text',
-    }
-    launch.write_metrics(metrics, path)
-    assert json.loads(path.read_text(), parse_constant=pytest.fail) == {
-        'mIoU': 41.5,
-        'mAP': 0.5,
-        'count': 3,
-        'top1': 12.5,
-        'per class': [1.0, None],
-        'undefined': None,
-        'name': 'text',
-    }
-    assert '"mIoU": 41.5' in capsys.readouterr().out
-
-
-def test_metrics_are_written_by_the_first_process_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr('mmengine.dist.utils.get_rank', lambda group=None: 1)
-    launch.write_metrics(dict(a=1), tmp_path / 'metrics.json')
-    assert not list(tmp_path.iterdir())
 
 
 class FewImages(torch.utils.data.Dataset):

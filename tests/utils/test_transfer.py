@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 
 from dseq_mm.utils import transfer
 from dseq_mm.utils.configs import resolve_config, shipped_configs
+from tests.transfer.conftest import ODD, odd_contents
 
 SIZES = dict(
     vitb16=(768, 12, 16),
@@ -151,6 +152,65 @@ def test_wrong_files_stop_at_once(save):
     Path('broken.pth').write_bytes(b'PK\x03\x04')
     with pytest.raises(ValueError, match='truncated'):
         transfer.use_checkpoint(make_config(), 'broken.pth')
+
+
+@pytest.mark.parametrize('kind', ODD)
+def test_odd_checkpoints(save, kind):
+    state = sketch(768, 12, 16)
+    path, usable = save(state), ODD[kind]
+    torch.save(odd_contents(kind, state), path)
+    if usable:
+        assert transfer.use_checkpoint(make_config(), path)
+    else:
+        with pytest.raises(ValueError, match=r'no weights|not finite|no ViT'):
+            transfer.use_checkpoint(make_config(), path)
+
+
+@pytest.mark.parametrize(
+    'kind', ['StrictPretrained', 'mmengine.StrictPretrained', 'mmdet.StrictPretrained']
+)
+@pytest.mark.parametrize('in_list', [False, True])
+def test_the_start_is_found_under_any_scope(save, tmp_path, kind, in_list):
+    entry = dict(type=kind, checkpoint=None)
+    others = [dict(type='Constant', layer='Linear', val=1.0)]
+    cfg = make_config(init_cfg=[*others, entry] if in_list else entry)
+    assert transfer.is_transfer(cfg)
+    with pytest.raises(ValueError, match='--checkpoint PATH'):
+        transfer.start_backbone(cfg)
+    transfer.start_backbone(cfg, save(sketch(768, 12, 16)))
+    start = cfg.model.backbone.init_cfg
+    start = start[-1] if in_list else start
+    assert start['checkpoint'] == str(tmp_path / 'checkpoint.pth')
+
+
+def test_the_encoder_of_a_whole_model_is_named(save):
+    state = sketch(768, 12, 16, prefix='backbone.')
+    notes = transfer.use_checkpoint(make_config(), save(state))
+    assert len(notes) == 1
+    state['head.fc.weight'] = torch.zeros(1)
+    notes = transfer.use_checkpoint(make_config(), save(state))
+    assert 'whole model with head (head.fc.weight), not of a pre-train' in notes[1]
+    state.update(sketch(768, 12, 16, prefix='target_encoder.module.'))
+    assert len(transfer.use_checkpoint(make_config(), save(state))) == 1
+
+
+def test_class_token_settings():
+    cfg = make_config(out_type='cls_token')
+    before = copy.deepcopy(cfg.to_dict())
+    assert transfer.class_token_settings(cfg, True) == {}
+    assert transfer.class_token_settings(cfg, False) == {
+        'model.backbone.with_cls_token': False,
+        'model.backbone.out_type': 'featmap',
+        'model.neck': dict(type='GlobalAveragePooling'),
+    }
+    assert cfg.to_dict() == before
+    cfg.model.neck = dict(type='Mine')
+    with pytest.raises(ValueError, match='model.neck for patch tokens'):
+        transfer.class_token_settings(cfg, False)
+    cfg = make_config(out_type='featmap')
+    expected = {'model.backbone.with_cls_token': False}
+    assert transfer.class_token_settings(cfg, False) == expected
+    assert transfer.class_token_settings(make_config(with_cls_token=False), False) == {}
 
 
 def test_the_file_is_read_once(save, monkeypatch):

@@ -88,8 +88,15 @@ class Tools:
         return [sys.executable, str(self.folder / f'{tool}.py'), *arguments]
 
     def environment(self) -> dict[str, str]:
-        """The environment of the commands: this package, and not too many threads."""
+        """The environment of the commands.
+
+        Returns:
+            Ours, with this Python as ``python``, this package and not too many
+            threads.
+        """
         environment = dict(os.environ)
+        paths = [str(Path(sys.executable).parent), environment.get('PATH')]
+        environment['PATH'] = os.pathsep.join(filter(None, paths))
         if (PACKAGE.parent / 'tools').is_dir():  # a clone, maybe not installed
             paths = [str(PACKAGE.parent), environment.get('PYTHONPATH')]
             environment['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
@@ -202,6 +209,7 @@ def _carry_out(run, subject, tools, versions, say) -> bool:
         return False
     begun = time.monotonic()
     known = (run.folder / RECORD).is_file()
+    facts = run.record() | dict(resumed=False, trained=False)
     run.folder.mkdir(parents=True, exist_ok=True)
     with (run.folder / LOG).open('ab') as log:
         if not _lock(log):
@@ -210,19 +218,21 @@ def _carry_out(run, subject, tools, versions, say) -> bool:
         if (run.folder / RESULT).is_file():
             return True  # another process was faster
         say(f'{run.name}: {"resume" if known else "start"}, log in {run.folder / LOG}')
-        write_json(run.folder / RECORD, run.record() | dict(status='running'))
+        if known:
+            facts |= _state(run)
+        write_json(run.folder / RECORD, facts | dict(status='running'))
         try:
-            measured = _steps(run, subject, tools, log)
+            measured = _steps(run, subject, tools, log, facts)
             metrics = _metrics(run, measured)
         except (_Failure, OSError) as error:
             if not tools.stopped:
                 where = f'{error}; see {run.folder / LOG}'
                 failed = dict(status='failed', reason=str(error))
-                write_json(run.folder / RECORD, run.record() | failed)
+                write_json(run.folder / RECORD, facts | failed)
                 say(f'{run.name}: failed: {where}')
             return False
         minutes = round((time.monotonic() - begun) / 60, 2)
-        result = run.record() | dict(
+        result = facts | dict(
             status='done',
             metrics=metrics,
             measured=measured,
@@ -240,7 +250,17 @@ class _Failure(Exception):
     """A run cannot be finished; the text says why."""
 
 
-def _steps(run: Run, subject: Subject, tools: Tools, log: IO[bytes]) -> dict:
+def _state(run: Run) -> dict:
+    """How far an earlier call came with a run."""
+    before = read_json(run.folder / RECORD)
+    trained = before.get('trained', False)
+    going_on = not trained and trained_checkpoint(run.folder / 'train') is not None
+    return dict(trained=trained, resumed=before.get('resumed', False) or going_on)
+
+
+def _steps(
+    run: Run, subject: Subject, tools: Tools, log: IO[bytes], facts: dict
+) -> dict:
     """Train and test, or kNN; returns what the tool measured."""
     path = run.folder / METRICS
     path.unlink(missing_ok=True)
@@ -254,6 +274,9 @@ def _steps(run: Run, subject: Subject, tools: Tools, log: IO[bytes]) -> dict:
             raise _Failure(f'{name} ended with status {status}{_last_line(run)}')
         if step + 1 < steps and trained_checkpoint(run.folder / 'train') is None:
             raise _Failure(f'{name} left no checkpoint in {run.folder / "train"}')
+        if name == 'training':
+            facts['trained'] = True
+            write_json(run.folder / RECORD, facts | dict(status='running'))
     try:
         return read_json(path)
     except (FileNotFoundError, ValueError) as error:

@@ -2,12 +2,17 @@
 
 import argparse
 import json
+import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
+from ...data.digit_files import MANIFEST
+from ...utils.configs import missing_advice, missing_libraries
+from ...utils.transfer import class_token_settings, is_transfer
 from ..knn import hook_settings
 from .subject import Subject
 from .tasks import TASKS, Task
@@ -15,6 +20,12 @@ from .tasks import TASKS, Task
 _RATE = 'optim_wrapper.optimizer.lr'
 _TOKEN = 'model.backbone.with_cls_token'
 _BATCH = 'train_dataloader.batch_size'
+_COUNTS = 'optim_wrapper.accumulative_counts'
+_BATCH_NORM = re.compile(r'BN\d?d?$|BatchNorm')
+
+
+class MissingLibrary(ValueError):
+    """A task cannot be done here, since a library is not installed."""
 
 
 def split_options(options: Sequence[str]) -> dict[str, list[str]]:
@@ -52,16 +63,17 @@ def load_config(path: str, options: Sequence[str] = ()) -> Config:
         The config with the options.
 
     Raises:
-        ValueError: It cannot be read, for want of a library or because of an option.
+        MissingLibrary: A library that it needs cannot be imported.
+        ValueError: It does not take an option.
     """
+    name = Path(path).name
     try:
         cfg = Config.fromfile(path)
-    except ImportError as error:
-        raise ValueError(
-            f'{Path(path).name} needs a library that cannot be imported ({error}); '
-            '`python -m dseq_mm.doctor` says how to install it'
-        ) from error
+    except (ImportError, AssertionError) as error:  # they assert their versions
+        raise MissingLibrary(missing_advice(name, str(error))) from error
     add_options(cfg, options)
+    if missing := missing_libraries(cfg):
+        raise MissingLibrary(missing_advice(name, ', '.join(missing)))
     return cfg
 
 
@@ -101,15 +113,17 @@ def class_token_options(
         ``key=value`` texts. Without class token, a head on it gets the average of the
         patch tokens.
     """
-    backbone = cfg.model.backbone
-    own = backbone.get('with_cls_token', True)
-    if own == subject.class_token or _given(options) & {_TOKEN}:
+    if _given(options) & {_TOKEN}:
         return []
-    added = [f'{_TOKEN}={subject.class_token}']
-    if backbone.get('out_type') == 'cls_token':
-        added.append('model.backbone.out_type=featmap')
-        added.append('model.neck.type=GlobalAveragePooling')
-    return added
+    settings = class_token_settings(cfg, subject.class_token)
+    own = cfg.model.backbone.get('with_cls_token', True)
+    if subject.class_token and not own and not is_transfer(cfg):  # kNN of I-JEPA's
+        settings = {_TOKEN: True}
+    flat = {}
+    for key, value in settings.items():  # a dict is no value on the command line
+        parts = value.items() if isinstance(value, dict) else [('', value)]
+        flat |= {f'{key}.{name}'.rstrip('.'): part for name, part in parts}
+    return [f'{key}={value}' for key, value in flat.items()]
 
 
 def _given(options: Sequence[str]) -> set[str]:
@@ -139,14 +153,76 @@ def missing_folders(task: Task, cfg: Config) -> list[str]:
     Returns:
         The data folders that do not exist.
     """
+    return [root for root in _data_roots(task, cfg) if not Path(root).is_dir()]
+
+
+def _data_roots(task: Task, cfg: Config) -> list[str]:
     roots = {
         str(root).rstrip('/')
         for loader in _loaders(task, cfg)
         for root in _values(loader, 'data_root')
     }
-    return sorted(
-        root for root in roots if root and '://' not in root and not Path(root).is_dir()
-    )
+    return sorted(root for root in roots if root and '://' not in root)
+
+
+def check_annotations(task: Task, cfg: Config) -> None:
+    """Make sure that results are scored against the annotations of their images.
+
+    Args:
+        task: The task.
+        cfg: Its config.
+
+    Raises:
+        ValueError: An evaluator's file of annotations does not exist or lies outside
+            the data root of its loader.
+    """
+    for split in ('val', 'test') if task.name != 'knn' else ():
+        loader = cfg.get(f'{split}_dataloader') or {}
+        roots = [Path(root) for root in _values(loader, 'data_root')]
+        lists = [str(name) for name in _values(loader, 'ann_file')]
+        option = f'{task.name}.{split}_evaluator.ann_file'
+        for name in _values(cfg.get(f'{split}_evaluator'), 'ann_file'):
+            path = Path(os.path.abspath(name))
+            if '://' in str(name):
+                continue
+            inside = [os.path.abspath(root) for root in roots]
+            if roots and not any(path.is_relative_to(root) for root in inside):
+                right = roots[0] / (lists[0] if lists else path.name)
+                raise ValueError(
+                    f'the {split} images lie in {roots[0]}, but would be scored '
+                    f'against {name}. Add {option}={right} to --cfg-options.'
+                )
+            if not path.is_file():
+                raise ValueError(
+                    f'there is no file of annotations {name} (seen from {Path.cwd()}). '
+                    f'Put it there, or set {option} by --cfg-options.'
+                )
+
+
+def data_builds(task: Task, cfg: Config) -> dict[str, dict | None]:
+    """Find out which data a task uses.
+
+    Args:
+        task: The task.
+        cfg: Its config.
+
+    Returns:
+        Absolute path of each data root to the parameters and the checksum of the
+        DigitScenes build that it belongs to; None for another data set.
+    """
+    return {
+        os.path.abspath(root): _build_of(Path(root)) for root in _data_roots(task, cfg)
+    }
+
+
+def _build_of(root: Path) -> dict | None:
+    for folder in (root, root.parent):  # the scenes lie one folder below
+        if (folder / MANIFEST).is_file():
+            try:
+                return json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
+            except ValueError as error:
+                raise ValueError(f'{folder / MANIFEST} is damaged ({error})') from error
+    return None
 
 
 def _loaders(task: Task, cfg: Config) -> list:
@@ -189,8 +265,10 @@ def batch_sizes(cfg: Config, gpus: int) -> tuple[int, int]:
 def batch_options(cfg: Config, options: Sequence[str], gpus: int) -> list[str]:
     """Keep the batch that the learning rate is meant for, or fit the rate to it.
 
-    More GPUs than the config is written for get fewer images each. With fewer, which
-    may not hold more images, the rate is scaled by actual over intended batch size.
+    More GPUs than the config is written for get fewer images each. Fewer, which may
+    not hold more images, accumulate gradients over several iterations, where the length
+    of the training is given in epochs. Where it is given in iterations, and where the
+    batch cannot be kept, the rate is scaled by actual over intended batch size.
 
     Args:
         cfg: Config of a task that trains.
@@ -205,9 +283,36 @@ def batch_options(cfg: Config, options: Sequence[str], gpus: int) -> list[str]:
     shares = gpus * cfg.optim_wrapper.get('accumulative_counts', 1)
     if batch > meant and meant % shares == 0 and _BATCH not in given:
         return [f'{_BATCH}={meant // shares}']
+    kept = not given & {_BATCH, _RATE, _COUNTS} and cfg.train_cfg.get('max_epochs')
+    if batch < meant and meant % batch == 0 and kept:
+        counts = cfg.optim_wrapper.get('accumulative_counts', 1)
+        return [f'{_COUNTS}={counts * meant // batch}']
     if batch == meant or _RATE in given:
         return []
     return [f'{_RATE}={cfg.optim_wrapper.optimizer.lr * batch / meant!r}']
+
+
+def deviations(task: Task, cfg: Config, subject: Subject, gpus: int) -> list[str]:
+    """Say what differs from the paper's protocol though the user changed nothing.
+
+    Args:
+        task: The task.
+        cfg: Its config, with the options.
+        subject: The checkpoint.
+        gpus: Number of processes.
+
+    Returns:
+        What differs; beside such a run no figure of the paper may stand.
+    """
+    if task.name == 'knn':
+        return []
+    found = []
+    batch, meant = batch_sizes(cfg, gpus)
+    if batch != meant:
+        found.append(f'batch {batch} instead of {meant}')
+    if '{token}' in task.features and not subject.class_token:
+        found.append('average-pooled patch tokens instead of the class token')
+    return found
 
 
 def describe(task: Task, cfg: Config, subject: Subject, gpus: int) -> str:
@@ -233,8 +338,6 @@ def describe(task: Task, cfg: Config, subject: Subject, gpus: int) -> str:
         )
     token = 'class token' if subject.class_token else 'average-pooled patch tokens'
     optimizer = cfg.optim_wrapper.optimizer
-    batch, meant = batch_sizes(cfg, gpus)
-    images = f'batch {batch}' + f' instead of {meant}' * (batch != meant)
     length = cfg.train_cfg.get('max_epochs'), cfg.train_cfg.get('max_iters')
     return '; '.join(
         [
@@ -243,10 +346,23 @@ def describe(task: Task, cfg: Config, subject: Subject, gpus: int) -> str:
             f'{optimizer.type}, learning rate {optimizer.lr:g}, weight decay '
             f'{optimizer.get("weight_decay", 0):g}',
             f'{length[0]} epochs' if length[0] else f'{length[1]} iterations',
-            images,
+            _describe_batch(cfg, gpus),
             size,
         ]
     )
+
+
+def _describe_batch(cfg: Config, gpus: int) -> str:
+    batch, meant = batch_sizes(cfg, gpus)
+    text = f'batch {batch}' + f' instead of {meant}' * (batch != meant)
+    counts = cfg.optim_wrapper.get('accumulative_counts', 1)
+    if counts == 1:
+        return text
+    at_once = batch // counts
+    norms = [str(t) for t in _values(cfg.model, 'type') if _BATCH_NORM.search(str(t))]
+    seen = at_once if any('Sync' in norm for norm in norms) else at_once // gpus
+    note = f', batch norm over {seen}' if norms else ''
+    return f'{text} (accumulated, {counts} x {at_once}{note})'
 
 
 def _image_size(task: Task, cfg: Config) -> str:

@@ -8,14 +8,27 @@ from importlib import metadata
 from pathlib import Path
 from statistics import fmean
 
+from ...transfer.contents import ARCHITECTURES
 from ...utils.stack import distribution_of
 from . import paper
 from .execute import LOG
 from .runs import TABLES, read_records, write_text
-from .subject import ARCHITECTURES, Subject
+from .subject import Subject
 from .tasks import TASKS, Metric
 
 PAPER_HEADING = 'paper (not ours)'
+FINISHED = (
+    'The file is no pre-training checkpoint: with the keys backbone.* and head.* it '
+    'is a finished model, such as a classifier, whose backbone may have been trained '
+    'with labels. It was evaluated as it is.'
+)
+RESUMED = (
+    '"resumed": the training was interrupted and went on from its last checkpoint. '
+    'Its random numbers are not those of an uninterrupted one, so that the result '
+    'cannot be repeated bit by bit.'
+)
+_OLD = ('made by an older version, which did not record the protocol in full',)
+_OF_RUNS = 'reason fingerprint data resumed date minutes versions'.split()
 _LIBRARIES = ('dseq_mm', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 # options that change how fast a protocol runs, not what it is
 _HARMLESS = re.compile(
@@ -71,6 +84,12 @@ def paper_figure(
             f'{record["task"]}: {" ".join(changed)} may change protocol or data set, '
             'so that no figure of the paper stands beside it.'
         )
+    differs = record.get('deviations', _OLD)
+    if differs:
+        return None, (
+            f'{record["task"]}: {"; ".join(differs)}, which is not the protocol of the '
+            'paper, so that no figure of it stands beside.'
+        )
     figures = paper.FIGURES.get((subject.method, subject.arch), {})
     if metric.paper not in figures:
         return None, f'The paper gives no {metric.name} of {record["task"]} here.'
@@ -92,7 +111,7 @@ def build_table(subject: Subject, out: Path) -> dict:
         groups.setdefault((record['task'], record['random_init']), []).append(
             (folder, record)
         )
-    rows, notes = [], []
+    rows, notes = [], [FINISHED] * subject.finished
     for task in TASKS.values():
         for random_init in (False, True):
             members = groups.get((task.name, random_init), [])
@@ -110,6 +129,7 @@ def build_table(subject: Subject, out: Path) -> dict:
             method=subject.method,
             architecture=ARCHITECTURES[subject.arch].words,
             epoch=subject.epoch,
+            finished=subject.finished,
         ),
         paper=dict(
             source=paper.SOURCE,
@@ -137,8 +157,7 @@ def _row(
             folder=str(folder.relative_to(out)),
             log=str(folder.relative_to(out) / LOG),
         )
-        names = ('reason', 'fingerprint', 'date', 'minutes', 'versions')
-        runs.append(facts | {key: found[key] for key in names if key in found})
+        runs.append(facts | {key: found[key] for key in _OF_RUNS if key in found})
     figure, note = paper_figure(subject, record, metric)
     row = dict(
         task=record['task'],
@@ -189,7 +208,8 @@ def markdown(table: dict) -> str:
         Markdown.
     """
     source = table['checkpoint']
-    method = paper.NAMES.get(source['method'], 'unknown method')
+    unknown = 'finished model' if source['finished'] else 'unknown method'
+    method = paper.NAMES.get(source['method'], unknown)
     epoch = 'unknown' if source['epoch'] is None else source['epoch']
     parts = [
         f'# Transfer of {source["file"]}',
@@ -282,10 +302,12 @@ def _runs(rows: list[dict]) -> str:
         if stack and stack not in stacks:
             stacks.append(stack)
         number = str(stacks.index(stack) + 1) if stack else '-'
-        said = [_status(run), run['reason']] if 'reason' in run else [_status(run)]
+        status = _status(run) + ', resumed' * run.get('resumed', False)
+        said = [status, run['reason']] if 'reason' in run else [status]
         lines.append(
             [folder, _seed(run), ': '.join(said), run.get('date', '-'), number]
         )
     grid = _grid(['folder', 'seed', 'status', 'date', 'versions'], lines)
     named = [f'- versions {i}: {stack}' for i, stack in enumerate(stacks, 1)]
+    named += [f'- {RESUMED}'] * any(run.get('resumed') for run in seen.values())
     return '\n\n'.join([grid, '\n'.join(named)]).rstrip()

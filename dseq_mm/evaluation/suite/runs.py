@@ -35,8 +35,11 @@ class Run:
         options: ``key=value`` texts, those of the user and those that follow from the
             checkpoint and the number of GPUs.
         user_options: Those of the user alone.
-        settings: Checksum of the config with its options, and of the number of GPUs.
+        settings: Checksum of the config with its options, of the number of GPUs and of
+            the build of DigitScenes.
         protocol: The protocol in one line.
+        deviations: What differs from the paper's protocol apart from the options.
+        data: The data, see :func:`.protocol.data_builds`.
         folder: Where it is done.
     """
 
@@ -50,6 +53,8 @@ class Run:
     user_options: tuple[str, ...]
     settings: str
     protocol: str
+    deviations: tuple[str, ...]
+    data: dict[str, dict | None]
     folder: Path
 
     @property
@@ -84,7 +89,8 @@ def plan_runs(
 
     Args:
         subject: The checkpoint.
-        tasks: Names of tasks, separated by commas.
+        tasks: Names of tasks, separated by commas; ``all`` leaves out those whose
+            config or library is missing.
         out: Folder of the table.
         seeds: Seeds of each task.
         random_init: Add the same runs from random weights.
@@ -95,8 +101,9 @@ def plan_runs(
         The runs in the order of the table, and lines for the user.
 
     Raises:
-        ValueError: Something is wrong with the tasks, the options or the data, or
-            ``out`` holds something else. All tasks are checked first.
+        ValueError: Something is wrong with the tasks, the options or the data, a
+            library of a task asked for by name is missing, or ``out`` holds something
+            else. All tasks are checked first.
     """
     chosen, notes = choose_tasks(tasks, subject)
     by_task = protocol.split_options(options)
@@ -113,6 +120,11 @@ def plan_runs(
                 random_init,
                 gpus,
             )
+        except protocol.MissingLibrary as error:
+            asked = task.name in [name.strip() for name in tasks.split(',')]
+            line = f'{task.name}: {error}'
+            problems += [line] * asked
+            notes += [f'Left out: {line}.'] * (not asked)
         except ValueError as error:
             problems.append(f'{task.name}: {error}')
     if problems:
@@ -130,14 +142,18 @@ def _runs_of(task, config, options, subject, out, seeds, random_init, gpus):
         added += protocol.batch_options(cfg, options, gpus)
     protocol.add_options(cfg, added)
     _check_data(task, cfg, subject)
+    data = protocol.data_builds(task, cfg)
+    builds = [build for build in data.values() if build]
     common = dict(
         task=task.name,
         dataset='DigitScenes' if subject.arch == 'digits' else task.dataset,
         config=config,
         options=(*added, *options),
         user_options=options,
-        settings=_digest([protocol.settings_text(cfg), gpus]),
+        settings=_digest([protocol.settings_text(cfg), gpus, builds]),
         protocol=protocol.describe(task, cfg, subject, gpus),
+        deviations=tuple(protocol.deviations(task, cfg, subject, gpus)),
+        data=data,
     )
     folder = out / task.name
     own = [None] if task.name == 'knn' else seeds  # nothing in kNN is drawn
@@ -167,6 +183,7 @@ def _runs_of(task, config, options, subject, out, seeds, random_init, gpus):
 def _check_data(task: Task, cfg, subject: Subject) -> None:
     missing = protocol.missing_folders(task, cfg)
     if not missing:
+        protocol.check_annotations(task, cfg)
         return
     name = 'digitscenes' if subject.arch == 'digits' else task.check
     make = (
@@ -205,6 +222,11 @@ def check_folders(runs: Sequence[Run], subject: Subject, out: Path) -> None:
         if folder in planned:
             same = same and record['fingerprint'] == run.fingerprint
         if not same:
+            if _other_data(record, run):
+                raise ValueError(
+                    f'{folder} was made with other data: DigitScenes was built anew '
+                    f'since then, or lies elsewhere. {ANOTHER}'
+                )
             raise ValueError(
                 f'{folder} was made with another config, other options or another '
                 'number of GPUs (its options: '
@@ -218,6 +240,14 @@ def check_folders(runs: Sequence[Run], subject: Subject, out: Path) -> None:
                 raise ValueError(f'{path} is something else. {ANOTHER}')
 
 
+def _other_data(record: dict, run: Run) -> bool:
+    """Whether the options are equal, and only the builds of DigitScenes differ."""
+    if 'data' not in record or record['options'] != list(run.options):
+        return False
+    then, now = (list(facts.values()) for facts in (record['data'], run.data))
+    return then != now
+
+
 def read_records(out: Path) -> list[tuple[Path, dict]]:
     """Read what is in a folder of runs.
 
@@ -227,7 +257,7 @@ def read_records(out: Path) -> list[tuple[Path, dict]]:
     Returns:
         Folder and facts of each run: :meth:`Run.record` and ``status`` ('running',
         'failed' or 'done'); of one that is done also ``metrics``, ``date``,
-        ``versions`` and ``minutes``. Sorted by folder.
+        ``versions``, ``minutes`` and ``resumed``. Sorted by folder.
 
     Raises:
         ValueError: A file cannot be read.

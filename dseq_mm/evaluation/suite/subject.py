@@ -1,46 +1,19 @@
 """What a checkpoint is: method, architecture, encoder."""
 
-import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from ...transfer.checkpoint import load_checkpoint
+from ...transfer.contents import (
+    ARCHITECTURES,
+    choose_encoder,
+    facts_of,
+    file_sha256,
+    meta_of,
+    whole_model_notes,
+)
 from ...transfer.export import method_of
-from ...transfer.initialize import choose_encoder, describe_vit
-
-
-class Architecture(NamedTuple):
-    """A ViT that configs exist for.
-
-    Attributes:
-        embed_dims: Channels.
-        depth: Blocks.
-        patch_size: Side of a patch in pixels.
-        grid: Patches per side at the pre-training size.
-        pretraining: Name of its pre-training configs after that of the method.
-        words: What it is called in messages and in the table.
-    """
-
-    embed_dims: int
-    depth: int
-    patch_size: int
-    grid: int
-    pretraining: str
-    words: str
-
-
-ARCHITECTURES = {
-    'vitb16': Architecture(768, 12, 16, 14, 'vitb16_600e', 'ViT-B/16 at 224 px'),
-    'vitl16': Architecture(1024, 24, 16, 14, 'vitl16_600e', 'ViT-L/16 at 224 px'),
-    'vith16-448': Architecture(
-        1280, 32, 16, 28, 'vith16-448_300e', 'ViT-H/16 at 448 px'
-    ),
-    'digits': Architecture(
-        96, 4, 4, 6, 'digitscenes_20e', 'the ViT of DigitScenes at 24 px'
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -52,9 +25,11 @@ class Subject:
         sha256: Of the whole file.
         encoder: 'target', 'context' or 'plain' (the file does not say).
         method: Class name of the pre-training method, None if the file does not say.
-        arch: Key of :data:`ARCHITECTURES`.
+        arch: Key of :data:`.contents.ARCHITECTURES`.
         class_token: Whether it has one.
         epoch: Epochs of pre-training, None if the file does not say.
+        finished: Whether it is a model with a head, such as a classifier, and not a
+            pre-training checkpoint.
     """
 
     path: Path
@@ -64,6 +39,7 @@ class Subject:
     arch: str
     class_token: bool
     epoch: int | None
+    finished: bool = False
 
 
 def read_subject(path: str | Path) -> Subject:
@@ -82,10 +58,8 @@ def read_subject(path: str | Path) -> Subject:
     path = Path(path).expanduser().absolute()
     checkpoint = load_checkpoint(path)
     encoder, state = choose_encoder(checkpoint, name=str(path))
-    meta = checkpoint.get('meta') or {}
-    facts = describe_vit(state, meta.get('cfg') or '')
-    if facts:  # the grid of an exported file stands in its metadata alone
-        facts['grid'] = (meta.get('architecture') or facts).get('grid')
+    meta = meta_of(checkpoint)
+    facts = facts_of(checkpoint, state)
     return Subject(
         path=path,
         sha256=file_sha256(path),
@@ -94,23 +68,8 @@ def read_subject(path: str | Path) -> Subject:
         arch=_find_architecture(path, facts, state),
         class_token='cls_token' in state,
         epoch=(meta.get('source') or meta).get('epoch'),
+        finished=bool(whole_model_notes(checkpoint)),
     )
-
-
-def file_sha256(path: Path) -> str:
-    """Compute the checksum of a file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        SHA-256 in hexadecimal digits.
-    """
-    digest = hashlib.sha256()
-    with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _find_architecture(path: Path, facts: dict, state: dict) -> str:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from ...transfer.contents import ARCHITECTURES
 from ...utils.configs import resolve_config
-from .subject import ARCHITECTURES, Subject
+from .subject import Subject
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ _TASKS = (
         'four blocks as a pyramid; UPerNet with an auxiliary FCN head',
         (Metric('mIoU', 'mIoU', 'miou'),),
         'upernet_{arch}_160k_ade20k',
-        'upernet_digits_1k',
+        'upernet_digits_3k',
     ),
     _clevr('clevr-count', 'Clevr/Count'),
     _clevr('clevr-dist', 'Clevr/Dist'),

@@ -22,6 +22,7 @@ from dseq_mm.evaluation.suite import (
 )
 from dseq_mm.evaluation.suite.subject import Subject
 
+DIGIT_LISTS = ('digitscenes/scenes/annotations/instances_val',)
 DIGITS = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=192)
 STUBS = dict(
     train="""
@@ -62,7 +63,7 @@ if os.environ.get('STUB_FAIL') and os.environ['STUB_FAIL'] in ' '.join(sys.argv)
 @cache
 def _read_config(path):
     for name, library in (('mask-rcnn', 'mmdet'), ('upernet', 'mmseg')):
-        if name in path:
+        if name in path.rpartition('/')[2]:
             pytest.importorskip(library)
     return Config.fromfile(path)
 
@@ -139,13 +140,19 @@ def make_subject(tmp_path):
 
 @pytest.fixture
 def workplace(tmp_path, monkeypatch):
-    """A working directory with the data folders of all configs, empty."""
+    """A working directory with the data folders of all configs, without images."""
     folders = (
         'imagenet inat21 CUB_200_2011 stanford_cars coco ade/ADEChallengeData2016 '
         'CLEVR_v1.0 digitscenes/scenes'
     )
     for folder in folders.split():
         (tmp_path / 'data' / folder).mkdir(parents=True)
+    for name in ('coco/annotations/instances_val2017', *DIGIT_LISTS):
+        path = tmp_path / 'data' / f'{name}.json'
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    build = dict(version=1, parameters=dict(seed=0), sha256='d' * 64)
+    (tmp_path / 'data/digitscenes/digitscenes.json').write_text(json.dumps(build))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

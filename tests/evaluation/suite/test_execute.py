@@ -1,9 +1,11 @@
 """Runs with pretending tools: order, resuming, failures, ends, threads."""
 
 import json
+import shutil
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +115,40 @@ def test_a_failure_is_told_and_mended(bench, monkeypatch):
     assert log.read_text().count('$ ') == 1 + 2 + 2  # nothing of it is lost
 
 
+def results(bench):
+    paths = sorted(bench.out.glob('linear/*/result.json'))
+    return [json.loads(path.read_text())['resumed'] for path in paths]
+
+
+def test_a_training_that_went_on_is_told(bench, monkeypatch):
+    # interrupted after its first checkpoint, and again when it goes on
+    train = bench.folder / 'tools' / 'train.py'
+    quick = train.read_text()
+    train.write_text(quick + "\nif '=0' in arguments[-1]: sys.exit('power cut')")
+    assert not bench.run('linear', seeds=[0, 1])[0]
+    assert not bench.run('linear', seeds=[0, 1])[0]
+    train.write_text(quick)
+    monkeypatch.setenv('STUB_FAIL', 'test.py')
+    assert not bench.run('linear', seeds=[0, 1])[0]
+    monkeypatch.delenv('STUB_FAIL')
+    good, table = bench.run('linear', seeds=[0, 1])
+    assert good and results(bench) == [True, False]
+    assert [run['resumed'] for run in table['rows'][0]['runs']] == [True, False]
+    text = (bench.out / 'table.md').read_text().partition('## Runs')[2]
+    assert text.count('done, resumed') == 1 and 'cannot be repeated bit by bit' in text
+
+
+def test_a_failure_outside_the_training_is_no_resuming(bench, monkeypatch):
+    monkeypatch.setenv('STUB_FAIL', 'test.py')
+    assert not bench.run('linear')[0]  # the training was finished
+    monkeypatch.setenv('STUB_FAIL', 'train.py')
+    assert not bench.run('linear', seeds=[1])[0]  # it had no checkpoint yet
+    monkeypatch.delenv('STUB_FAIL')
+    good, _ = bench.run('linear', seeds=[0, 1])
+    assert good and results(bench) == [False, False]
+    assert 'resumed' not in (bench.out / 'table.md').read_text()
+
+
 @pytest.mark.parametrize(
     ('measured', 'reason'),
     [
@@ -206,6 +242,14 @@ else:
     train.write_text(text + meet.format(folder=str(bench.folder)))
     good, table = bench.run('linear', seeds=[0, 1], jobs=2)
     assert good and table['rows'][0]['values'] == {'0': 70.0, '1': 72.0}
+
+
+def test_the_scripts_find_this_python(bench, monkeypatch):
+    monkeypatch.setenv('PATH', '/nowhere')
+    environment = Tools(bench.folder, gpus=2).environment()
+    found = shutil.which('python', path=environment['PATH'])
+    assert Path(found).parent == Path(sys.executable).parent
+    assert environment['PATH'].endswith(':/nowhere')
 
 
 def test_threads_are_shared(bench, monkeypatch):

@@ -54,7 +54,7 @@ def test_other_sizes(load):
     assert protocol.describe(*load('linear', arch='vith16-448'), 8).endswith('448 px')
     assert protocol.describe(*load('knn', arch='vith16-448'), 8).endswith('448 px')
     assert protocol.describe(*load('knn', arch='digits'), 1).endswith('24 px')
-    assert protocol.describe(*load('ade20k', arch='digits'), 1).endswith('48 px')
+    assert protocol.describe(*load('ade20k', arch='digits'), 1).endswith('64 px')
     shown = protocol.describe(*load('linear', 'train_cfg.max_epochs=3'), 8)
     assert '; 3 epochs;' in shown
 
@@ -63,12 +63,17 @@ def test_batch_and_rate(load):
     _, cfg, _ = load('linear')
     assert protocol.batch_sizes(cfg, 8) == (256, 256)
     assert protocol.batch_options(cfg, [], 8) == []
-    # fewer GPUs: the rate is scaled, unless the user has set it
-    rate = 'optim_wrapper.optimizer.lr='
-    assert protocol.batch_options(cfg, [], 2) == [rate + '0.0025']
+    # fewer GPUs: gradients are accumulated, unless the user has set something
+    rate, counts = 'optim_wrapper.optimizer.lr=', 'optim_wrapper.accumulative_counts='
+    assert protocol.batch_options(cfg, [], 2) == [counts + '4']
+    assert protocol.batch_options(cfg, [], 1) == [counts + '8']
+    # 256 / (3 x 32) is no number
+    assert protocol.batch_options(cfg, [], 3) == [rate + '0.00375']
+    each = 'train_dataloader.batch_size='
+    _, small, _ = load('linear', each + '8')
+    assert protocol.batch_options(small, [each + '8'], 1) == [rate + '0.0003125']
     assert protocol.batch_options(cfg, [rate + '0.3'], 2) == []
     # more GPUs: fewer images each, unless the user has set their number
-    each = 'train_dataloader.batch_size='
     assert protocol.batch_options(cfg, [], 16) == [each + '16']
     assert protocol.batch_options(cfg, [each + '32'], 16) == [rate + '0.02']
     assert protocol.batch_options(cfg, [], 24) == [
@@ -80,7 +85,86 @@ def test_batch_and_rate(load):
     assert protocol.batch_options(cfg, [], 1) == []
     assert protocol.batch_options(cfg, [], 2) == [each + '1']
     _, cfg, _ = load('linear', *protocol.batch_options(load('linear')[1], [], 1))
-    assert cfg.optim_wrapper.optimizer.lr == pytest.approx(0.01 * 32 / 256)
+    assert cfg.optim_wrapper.optimizer.lr == 0.01
+    assert protocol.batch_sizes(cfg, 1) == (256, 256)
+    # a training whose length is given in iterations would be eight times as long
+    _, cfg, _ = load('ade20k')
+    assert protocol.batch_options(cfg, [], 1) == [rate + '1.25e-05']
+
+
+@pytest.mark.parametrize('task', [name for name in TASKS if name != 'knn'])
+@pytest.mark.parametrize('gpus', [1, 2, 3, 4, 8, 16])
+def test_every_deviation_from_the_batch_is_named(load, task, gpus):
+    found, cfg, subject = load(task)
+    per_update = dict(finetune=512, coco=16, ade20k=16).get(task, 256)
+    protocol.add_options(cfg, protocol.batch_options(cfg, [], gpus))
+    batch = cfg.train_dataloader.batch_size * gpus
+    batch *= cfg.optim_wrapper.get('accumulative_counts', 1)
+    rate = {'linear': 0.01, 'inat21': 0.01, 'cub': 0.01, 'cars': 0.01}
+    rate |= dict(coco=1e-4, ade20k=1e-4)
+    meant = pytest.approx(rate.get(task, 1e-3) * batch / per_update)
+    assert cfg.optim_wrapper.optimizer.lr == meant
+    named = protocol.deviations(found, cfg, subject, gpus)
+    assert bool(named) == (batch != per_update)
+    assert bool(named) == (gpus == 3 or (task == 'ade20k' and gpus < 8))
+    assert not named or named[0] == f'batch {batch} instead of {per_update}'
+
+
+def test_pooled_patch_tokens_are_a_deviation(load):
+    for task, named in [('clevr-dist', True), ('linear', False), ('coco', False)]:
+        parts = load(task, method='IJEPA', class_token=False)
+        found = protocol.deviations(*parts, 8 if task != 'clevr-dist' else 1)
+        assert bool(found) == named
+    task, cfg, subject = load('clevr-dist')
+    assert protocol.deviations(task, cfg, subject, 1) == []
+
+
+def test_accumulation_is_said(load):
+    counts = 'optim_wrapper.accumulative_counts='
+    shown = protocol.describe(*load('linear', counts + '4'), 2)
+    assert '; batch 256 (accumulated, 4 x 64, batch norm over 32); 224 px' in shown
+    # synchronized norms see what all processes have
+    shown = protocol.describe(*load('ade20k', counts + '4'), 2)
+    assert '; batch 16 (accumulated, 4 x 4, batch norm over 4); 512 px' in shown
+    shown = protocol.describe(*load('clevr-count', counts + '2'), 1)
+    assert '; batch 512 instead of 256 (accumulated, 2 x 256); 224 px' in shown
+
+
+def test_annotations_of_the_images(load, workplace):
+    for name in TASKS:
+        assert protocol.check_annotations(*load(name)[:2]) is None
+    moved = [
+        f'{split}_dataloader.dataset.data_root=there/'
+        for split in ('train', 'val', 'test')
+    ]
+    there = workplace / 'there' / 'annotations' / 'instances_val2017.json'
+    there.parent.mkdir(parents=True)
+    there.touch()
+    for count, split in enumerate(('val', 'test')):
+        found = load('coco', *moved)[:2]
+        option = f'coco.{split}_evaluator.ann_file={there.relative_to(workplace)}'
+        with pytest.raises(ValueError, match=f'in there, but .*{option}'):
+            protocol.check_annotations(*found)
+        moved.append(option.removeprefix('coco.'))
+        assert len(moved) == 4 + count
+    protocol.check_annotations(*load('coco', *moved)[:2])
+    there.unlink()
+    with pytest.raises(ValueError, match='no file .*coco.val_evaluator.ann_file'):
+        protocol.check_annotations(*load('coco', *moved)[:2])
+    # the name of a sibling is no sub-folder
+    sibling = load('coco', 'val_evaluator.ann_file=data/coco2/a.json')[:2]
+    with pytest.raises(ValueError, match='images lie in data/coco, but'):
+        protocol.check_annotations(*sibling)
+
+
+def test_builds_of_the_data(load, workplace):
+    build = dict(version=1, parameters=dict(seed=0), sha256='d' * 64)
+    digits = workplace / 'data' / 'digitscenes'
+    for name, folder in [('linear', digits), ('coco', digits / 'scenes')]:
+        parts = load(name, arch='digits')[:2]
+        assert protocol.data_builds(*parts) == {str(folder): build}
+    real = protocol.data_builds(*load('linear')[:2])
+    assert real == {str(workplace / 'data' / 'imagenet'): None}
 
 
 @pytest.mark.parametrize('task', ['linear', 'finetune', 'coco', 'clevr-dist', 'knn'])

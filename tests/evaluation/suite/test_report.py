@@ -41,6 +41,7 @@ def test_what_is_written_beside_the_numbers(bench):
         method='DSeqJEPA',
         architecture='the ViT of DigitScenes at 24 px',
         epoch=3,
+        finished=False,
     )
     knn, last4, ade = table['rows']
     assert knn['config'] == last4['config'] == 'dseq_digitscenes_20e'
@@ -52,7 +53,7 @@ def test_what_is_written_beside_the_numbers(bench):
     text = (bench.out / 'table.md').read_text()
     for part in (
         'a' * 64, 'DSeq-JEPA', 'target encoder', 'epoch 3', ade['protocol'],
-        'upernet_digits_1k', run['date'], '- versions 1: python 3.x, ',
+        'upernet_digits_3k', run['date'], '- versions 1: python 3.x, ',
         'train_cfg.max_iters=9', 'dseq_digitscenes_20e', '60.00 (any)',
     ):  # fmt: skip
         assert part in text
@@ -70,7 +71,7 @@ PAPER = {
 def test_paper_beside_the_same_method_and_network(bench, make_subject):
     _, table = bench.run(
         'linear,inat21,coco,knn', make_subject(arch='vitb16'), random_init=True
-    )
+    )  # on one GPU, with the batch of eight by accumulation
     for name, figures in PAPER.items():
         rows = [row for row in table['rows'] if row['task'] == name]
         ours = [r['paper_not_ours'] for r in rows if r['start'] == 'checkpoint']
@@ -103,7 +104,7 @@ def test_paper_beside_the_same_method_and_network(bench, make_subject):
     ],
 )
 def test_paper_by_method_and_architecture(make_subject, facts, figure):
-    record = dict(task='linear', random_init=False, user_options=[])
+    record = dict(task='linear', random_init=False, user_options=[], deviations=[])
     (metric,) = TASKS['linear'].metrics
     found, note = report.paper_figure(make_subject(**facts), record, metric)
     assert found == figure
@@ -124,6 +125,7 @@ def test_paper_and_options(make_subject):
         (['train_dataloader.num_workers=2', 'optim_wrapper.optimizer.lr=1'], False),
     ]:
         record = dict(task='cub', random_init=False, user_options=options)
+        record['deviations'] = []
         figure, note = report.paper_figure(subject, record, metric)
         assert figure == (66.2 if shown else None)
         assert shown or options[-1] in note
@@ -142,6 +144,43 @@ def test_no_figure_of_the_paper_without_method_or_on_digits(bench, make_subject)
         assert reason in text and text.count(reason) == 1
         assert not any(number in text for number in numbers)
         assert 'It was not measured here' not in text
+
+
+def test_no_figure_beside_another_batch(bench, make_subject):
+    for gpus, figure in ((1, None), (8, 48.1)):
+        bench.out = bench.folder / f'gpus{gpus}'
+        _, table = bench.run('ade20k', make_subject(arch='vitb16'), gpus=gpus)
+        (row,) = table['rows']
+        assert row['paper_not_ours'] == figure
+        text = (bench.out / 'table.md').read_text()
+        reason = '- ade20k: batch 2 instead of 16, which is not the protocol of the'
+        assert (reason in text) == (figure is None)
+        assert ('48.1' in text) == (figure is not None)
+
+
+def test_no_figure_beside_pooled_patch_tokens(bench, make_subject):
+    for token, figure in ((False, None), (True, 71.2)):
+        bench.out = bench.folder / f'token{token}'
+        subject = make_subject(arch='vitl16', method='IJEPA', class_token=token)
+        _, table = bench.run('clevr-dist', subject)
+        assert table['rows'][0]['paper_not_ours'] == figure
+        reason = 'average-pooled patch tokens instead of the class token, which is not'
+        assert (reason in (bench.out / 'table.md').read_text()) == (figure is None)
+
+
+def test_a_record_that_does_not_say_its_protocol_has_no_figure(make_subject):
+    record = dict(task='cub', random_init=False, user_options=[])
+    figure, note = report.paper_figure(
+        make_subject(arch='vitb16'), record, TASKS['cub'].metrics[0]
+    )
+    assert figure is None and 'older version' in note
+
+
+def test_a_finished_model_is_named(bench, make_subject):
+    _, table = bench.run('knn', make_subject(method=None, finished=True))
+    text = (bench.out / 'table.md').read_text()
+    assert 'finished model, the ViT of' in text and table['checkpoint']['finished']
+    assert text.count('- The file is no pre-training checkpoint: with the keys') == 1
 
 
 def test_paper_has_no_clevr_for_vit_b(bench, make_subject):

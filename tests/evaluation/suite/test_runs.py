@@ -5,6 +5,11 @@ import shutil
 
 import pytest
 
+from dseq_mm.evaluation.suite import plan_runs
+from dseq_mm.utils import configs
+
+LIBRARIES = ('mmdet', 'mmseg')
+
 
 def test_plan(bench):
     runs = bench.plan('linear,knn', seeds=[0, 2], random_init=True)
@@ -84,6 +89,44 @@ def test_another_checkpoint_or_protocol_needs_another_folder(bench, make_subject
         bench.plan('knn', make_subject(sha256='b' * 64))
     bench.plan('knn', options=option)
     assert before == {p: p.read_bytes() for p in bench.out.rglob('*') if p.is_file()}
+
+
+def test_results_on_another_build_are_not_taken(bench, workplace):
+    bench.run('linear,coco')
+    result = json.loads((bench.out / 'linear/seed0/result.json').read_text())
+    (root,) = result['data']
+    assert root == str(workplace / 'data' / 'digitscenes')
+    path = workplace / 'data' / 'digitscenes' / 'digitscenes.json'
+    text = path.read_text()
+    for old, new in (('dd', 'ee'), ('"seed": 0', '"seed": 1')):
+        path.write_text(text.replace(old, new))
+        for task in ('linear', 'coco'):
+            with pytest.raises(ValueError, match='made with other data.*another --out'):
+                bench.plan(task, seeds=[0, 1])
+    path.write_text(text)
+    bench.plan('linear,coco', seeds=[0, 1])
+
+
+def test_tasks_whose_library_is_missing(bench, monkeypatch):
+    monkeypatch.setattr(configs, '_imports', lambda name: name not in LIBRARIES)
+    for tasks in ('linear,coco', 'all,coco'):
+        with pytest.raises(ValueError, match='coco: mask-rcnn.*mmdet.*dseq_mm.doctor'):
+            bench.plan(tasks)
+    runs, notes = plan_runs(bench.subject, 'all', bench.out)
+    planned = {run.task for run in runs}
+    assert planned == {'knn', 'linear', 'finetune', 'clevr-count', 'clevr-dist'}
+    left = [note for note in notes if 'dseq_mm.doctor' in note]
+    assert [note.split()[2] for note in left] == ['coco:', 'ade20k:']
+    assert '(mmdet, mmseg)' in left[0] and '(mmseg)' in left[1]
+    # other mistakes still stop 'all'
+    with pytest.raises(ValueError, match='does not take the options'):
+        bench.plan('all', options=['linear.train_dataloader.dataset.pipeline.77.a=3'])
+
+
+def test_annotations_are_checked_before_anything_runs(bench, workplace):
+    (workplace / 'data/digitscenes/scenes/annotations/instances_val.json').unlink()
+    with pytest.raises(ValueError, match='coco: there is no file of annotations data'):
+        bench.plan('linear,coco')
 
 
 def test_nothing_else_is_overwritten(bench):

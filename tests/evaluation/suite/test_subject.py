@@ -5,7 +5,8 @@ import hashlib
 import pytest
 import torch
 
-from dseq_mm.evaluation.suite.subject import ARCHITECTURES, read_subject
+from dseq_mm.evaluation.suite.subject import read_subject
+from dseq_mm.transfer.contents import ARCHITECTURES
 from dseq_mm.transfer.export import export_backbone
 from tests.evaluation.suite.conftest import DIGITS
 
@@ -41,6 +42,19 @@ def test_knows_the_architectures(arch, tmp_path):
     torch.save(state, path)
     with pytest.raises(ValueError, match='no configs. Known are: .*ViT-L/16'):
         read_subject(path)
+
+
+def test_knows_a_finished_classifier(checkpoint, tmp_path):
+    path = checkpoint('ImageClassifier')
+    assert not read_subject(path).finished  # with a target encoder it is none
+    file = torch.load(path, weights_only=True)
+    weights = {k: v for k, v in file['state_dict'].items() if k.startswith('backbone.')}
+    for name, finished in [('neck.weight', False), ('head.fc.weight', True)]:
+        state = weights | {name: torch.zeros(10, 96)}
+        torch.save(dict(state_dict=state, meta=file['meta']), path)
+        subject = read_subject(path)
+        assert subject.finished == finished and subject.encoder == 'context'
+        assert subject.method is None
 
 
 def test_refuses_what_it_does_not_know(checkpoint, tmp_path):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dseq_mm.evaluation.suite.subject import ARCHITECTURES
 from dseq_mm.evaluation.suite.tasks import TASKS, choose_tasks
+from dseq_mm.transfer.contents import ARCHITECTURES
 
 NAMES = {
     'knn': 'dseq_{pretraining}',
@@ -24,7 +24,7 @@ TWINS = dict(
     linear='linear_digits_28e',
     finetune='finetune_digits_50e',
     coco='mask-rcnn_digits_25e',
-    ade20k='upernet_digits_1k',
+    ade20k='upernet_digits_3k',
 ) | {f'clevr-{kind}': f'clevr-{kind}_digits_100e' for kind in ('count', 'dist')}
 
 

@@ -1,0 +1,305 @@
+"""What a checkpoint holds: weights, encoders, facts. Nothing is taken on trust.
+
+Shape legend: ``P`` the number of patches, ``K`` extra tokens (0 or 1), ``D`` channels.
+"""
+
+import hashlib
+import math
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from mmpretrain.models import VisionTransformer
+from torch import Tensor
+
+from .checkpoint import read_config_text
+
+ENCODERS = dict(target='target_encoder.module.', context='backbone.')
+_DENSE_HEAD = re.compile(r'(\w+_head|roi_heads)\.')  # not the `head.` of classifiers
+
+
+class Architecture(NamedTuple):
+    """A ViT that configs exist for.
+
+    Attributes:
+        embed_dims: Channels.
+        depth: Blocks.
+        patch_size: Side of a patch in pixels.
+        grid: Patches per side at the pre-training size.
+        pretraining: Name of its pre-training configs after that of the method.
+        words: What it is called in messages and in the table.
+    """
+
+    embed_dims: int
+    depth: int
+    patch_size: int
+    grid: int
+    pretraining: str
+    words: str
+
+
+ARCHITECTURES = {
+    'vitb16': Architecture(768, 12, 16, 14, 'vitb16_600e', 'ViT-B/16 at 224 px'),
+    'vitl16': Architecture(1024, 24, 16, 14, 'vitl16_600e', 'ViT-L/16 at 224 px'),
+    'vith16-448': Architecture(
+        1280, 32, 16, 28, 'vith16-448_300e', 'ViT-H/16 at 448 px'
+    ),
+    'digits': Architecture(
+        96, 4, 4, 6, 'digitscenes_20e', 'the ViT of DigitScenes at 24 px'
+    ),
+}
+
+
+def file_sha256(path: str | Path) -> str:
+    """Compute the checksum of a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        SHA-256 in hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    with Path(path).open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def meta_of(checkpoint: dict) -> dict:
+    """Finds what a checkpoint says about itself.
+
+    Args:
+        checkpoint: What the file holds.
+
+    Returns:
+        Its ``meta``; empty where there is none or it is no dict.
+    """
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, dict) else {}
+
+
+def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
+    """Finds the tensors of a checkpoint.
+
+    Args:
+        checkpoint: With the key ``state_dict``, or a state dict itself.
+
+    Returns:
+        Name to tensor, without the ``module.`` of a distributed wrapper.
+
+    Raises:
+        ValueError: There are none.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    state = state if isinstance(state, dict) else {}
+    state = {
+        key: value
+        for key, value in state.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
+    if not state:
+        raise ValueError(
+            'the checkpoint has no weights: neither a "state_dict" nor named tensors. '
+            f'It has: {", ".join(map(str, list(checkpoint)[:10])) or "nothing"}.'
+        )
+    if all(key.startswith('module.') for key in state):
+        state = {key[len('module.') :]: value for key, value in state.items()}
+    return state
+
+
+def split_encoders(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """Finds the encoders in a state dict.
+
+    Args:
+        state: Name to tensor, as :func:`state_dict_of` returns it.
+
+    Returns:
+        'target' and 'context' (the prefix ``backbone.``), where they exist, to their
+        tensors without prefix; 'plain' where the names have no such prefix.
+    """
+    found = {
+        encoder: {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+        for encoder, prefix in ENCODERS.items()
+    }
+    return {name: part for name, part in found.items() if part} or dict(plain=state)
+
+
+def choose_encoder(
+    checkpoint: dict, encoder: str = 'target', name: str = 'the state dict'
+) -> tuple[str, dict[str, Tensor]]:
+    """Finds the encoder that a backbone starts from.
+
+    Args:
+        checkpoint: What a checkpoint or exported file holds.
+        encoder: 'target' or 'context', of a pre-training checkpoint with both. A file
+            with one encoder gives that one.
+        name: What the file is called in errors.
+
+    Returns:
+        Name of the encoder, as in :func:`split_encoders`, and its tensors.
+
+    Raises:
+        ValueError: There are no weights, not the encoder asked for, or the file is
+            that of a finished detector or segmentor.
+    """
+    if encoder not in ENCODERS:
+        raise ValueError(f'encoder is "target" or "context", not {encoder!r}')
+    state = state_dict_of(checkpoint)
+    parts = split_encoders(state)
+    if encoder not in parts and 'target' in parts:
+        raise ValueError(f'{name} has no {encoder} encoder, only a target encoder')
+    heads = sorted({found[1] for key in state if (found := _DENSE_HEAD.match(key))})
+    if heads and 'target' not in parts:
+        raise ValueError(
+            f'{name} is a finished detector or segmentor (it has {", ".join(heads)}): '
+            'its backbone was already fine-tuned. Evaluate it with tools/test.py, or '
+            'continue it with --resume. To start from its backbone on purpose, write '
+            'that to a file first: tools/export_backbone.py CHECKPOINT OUT --encoder '
+            'context.'
+        )
+    if encoder not in parts:
+        encoder = next(iter(parts))
+    return encoder, parts[encoder]
+
+
+def whole_model_notes(checkpoint: dict) -> list[str]:
+    """Tells whether the encoder is a part of a classifier, which is allowed.
+
+    Args:
+        checkpoint: What a checkpoint or exported file holds.
+
+    Returns:
+        One line for the log, or none.
+    """
+    state = state_dict_of(checkpoint)
+    head = next((key for key in state if key.startswith('head.')), None)
+    parts = split_encoders(state)
+    if head is None or 'context' not in parts or 'target' in parts:
+        return []
+    return [
+        f'It is the encoder of a whole model with head ({head}), not of a pre-training '
+        'checkpoint of dseq_mm: it may have been fine-tuned already.'
+    ]
+
+
+def check_finite(state: dict[str, Tensor], name: str | Path) -> None:
+    """Refuse weights that no training can start from.
+
+    Args:
+        state: Name to tensor.
+        name: What the file is called in the error.
+
+    Raises:
+        ValueError: A weight is infinite or not a number.
+    """
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(
+            f'{name} has weights that are not finite ({broken[0]}): the training '
+            'diverged. Take an earlier checkpoint.'
+        )
+
+
+def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, Any]:
+    """Reads the facts of a ViT off its weights and its config.
+
+    Args:
+        state: Tensors of one encoder, names as in mmpretrain's VisionTransformer.
+        config_text: Text of the config, read as data.
+
+    Returns:
+        ``embed_dims``, ``depth``, ``feedforward_channels``, ``patch_size`` and ``grid``
+        ([rows, columns]), ``class_token``, ``num_heads``; None where it is unknown.
+        Empty for another architecture.
+    """
+    kernel = state.get('patch_embed.projection.weight')  # (D, 3, patch, patch)
+    position = state.get('pos_embed')  # (1, K + P, D)
+    if kernel is None or position is None or (kernel.ndim, position.ndim) != (4, 3):
+        return {}
+    if 0 in kernel.shape:
+        return {}
+    config = _part(_part(read_config_text(config_text), 'model'), 'backbone')
+    arch = config.get('arch', 'base')
+    if isinstance(arch, str):
+        arch = VisionTransformer.arch_zoo.get(arch.lower())
+    heads = arch.get('num_heads') if config and isinstance(arch, dict) else None
+    hidden = state.get('layers.0.ffn.layers.0.0.weight')
+    size = config.get('img_size', 224) if config else None
+    size = [size, size] if isinstance(size, int) else size
+    patch_size = list(kernel.shape[2:])
+    grid = None
+    if _is_pair(size):
+        grid = [side // patch for side, patch in zip(size, patch_size, strict=True)]
+    return dict(
+        embed_dims=position.shape[-1],
+        depth=len({k.split('.')[1] for k in state if k.startswith('layers.')}),
+        num_heads=heads if isinstance(heads, int) else None,
+        feedforward_channels=hidden.shape[0]
+        if hidden is not None and hidden.ndim
+        else None,
+        patch_size=patch_size,
+        grid=grid if _fills(grid, state) else None,
+        class_token='cls_token' in state,
+    )
+
+
+def check_vit(facts: dict, state: dict[str, Tensor], name: str | Path) -> None:
+    """Refuse what is not a ViT that the transfer configs could take.
+
+    Args:
+        facts: What :func:`describe_vit` or :func:`facts_of` found.
+        state: Name to tensor.
+        name: What the file is called in the error.
+
+    Raises:
+        ValueError: There are no facts.
+    """
+    if not facts:
+        raise ValueError(
+            f"{name} is no ViT with MMPretrain's names (it has "
+            f'{", ".join(list(state)[:3])}, ...). A file that was exported with '
+            '--layout timm has to be exported again with --layout mmpretrain.'
+        )
+
+
+def facts_of(checkpoint: dict, state: dict[str, Tensor]) -> dict[str, Any]:
+    """Reads the facts of a ViT off its weights and what the file says of them.
+
+    Args:
+        checkpoint: What a checkpoint or exported file holds.
+        state: Its encoder, as :func:`choose_encoder` returns it.
+
+    Returns:
+        As :func:`describe_vit`. Of an exported file, number of heads and grid come
+        from its metadata.
+    """
+    meta = meta_of(checkpoint)
+    facts = describe_vit(state, meta.get('cfg'))
+    written = _part(meta, 'architecture')
+    if facts and written:
+        heads, grid = written.get('num_heads'), written.get('grid')
+        facts['num_heads'] = heads if isinstance(heads, int) else None
+        facts['grid'] = list(grid) if _fills(grid, state) else None
+    return facts
+
+
+def _part(node: dict, key: str) -> dict:
+    """A dict in a dict, empty where there is none."""
+    found = node.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 2
+        and all(isinstance(side, int) for side in value)
+    )
+
+
+def _fills(grid: Any, state: dict[str, Tensor]) -> bool:
+    """Whether a grid has as many patches as the position embedding."""
+    num_patches = state['pos_embed'].shape[1] - ('cls_token' in state)
+    return _is_pair(grid) and min(grid) > 0 and math.prod(grid) == num_patches

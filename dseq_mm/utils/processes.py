@@ -1,0 +1,79 @@
+"""Several processes: how they begin and end."""
+
+import gc
+from datetime import timedelta
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import barrier, is_distributed
+
+from .configs import bare_type
+
+
+def prepare_distributed(cfg: Config, launcher: str) -> list[str]:
+    """Set the launcher and, without a GPU, what mmengine cannot do itself.
+
+    mmengine picks a CUDA device before it makes any process group, and hands a device
+    number to DistributedDataParallel; both fail on the CPU. So the gloo group is made
+    here, which mmengine then keeps, and the wrapper is told that there is no device.
+    Nor does PyTorch's synchronized batch norm run there.
+
+    Args:
+        cfg: Changed in place.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        ValueError: If several processes without GPU come from another launcher than
+            PyTorch's.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none' or torch.cuda.is_available():
+        return []
+    if launcher != 'pytorch':
+        raise ValueError(
+            f'--launcher {launcher} needs GPUs. Several processes on the CPU are '
+            'started by tools/dist_train.sh or tools/dist_test.sh.'
+        )
+    if not is_distributed():
+        timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+        torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
+    wrapper = dict(
+        type='MMDistributedDataParallel',
+        # mmengine's own values where no wrapper is configured
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
+    cfg.model_wrapper_cfg = wrapper
+    if not _replace_sync_bn(cfg.get('model')):
+        return []
+    return [
+        'SyncBN needs GPUs and was replaced by BN: each process normalizes by the '
+        'statistics of its own images.'
+    ]
+
+
+def _replace_sync_bn(node: Any) -> bool:
+    """Makes each SyncBN in a part of a config BN; whether there was one."""
+    if isinstance(node, list | tuple):
+        return any([_replace_sync_bn(item) for item in node])
+    if not isinstance(node, dict):
+        return False
+    found = bare_type(node) == 'SyncBN'
+    if found:
+        node['type'] = 'BN'
+    return any([found, *[_replace_sync_bn(value) for value in node.values()]])
+
+
+def leave_group() -> None:
+    """End the process group, if there is one, when all processes are done with it."""
+    if is_distributed():
+        barrier()
+        # a runner that waits for the collector keeps gloo's threads alive, and one of
+        # them that drops a tensor while Python ends aborts the process
+        gc.collect()
+        torch.distributed.destroy_process_group()

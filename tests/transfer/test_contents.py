@@ -1,0 +1,77 @@
+"""What is read off a checkpoint, whatever is in it."""
+
+import hashlib
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmpretrain.models import VisionTransformer
+
+from dseq_mm.transfer import contents
+from dseq_mm.utils.configs import shipped_configs
+from tests.transfer.conftest import ARCH, ODD, odd_contents
+
+
+@pytest.mark.parametrize('kind', [kind for kind in ODD if ODD[kind]])
+def test_odd_facts_are_unknown(build_vit, kind):
+    checkpoint = odd_contents(kind, build_vit().state_dict())
+    _, state = contents.choose_encoder(checkpoint)
+    facts = contents.facts_of(checkpoint, state)
+    assert facts['embed_dims'] == 32 and facts['depth'] == 4
+    assert facts['grid'] is None
+    assert facts['num_heads'] == (2 if kind.startswith('img_size') else None)
+
+
+@pytest.mark.parametrize('shape', [(), (17,), (17, 32), (1, 1, 17, 32)])
+def test_other_position_embeddings_are_no_vit(build_vit, shape):
+    state = {**build_vit().state_dict(), 'pos_embed': torch.zeros(shape)}
+    assert contents.describe_vit(state) == {}
+    with pytest.raises(ValueError, match='file.pth is no ViT'):
+        contents.check_vit({}, state, 'file.pth')
+
+
+def test_heads_and_grid_of_an_exported_file_are_those_in_its_metadata(build_vit):
+    state = build_vit(img_size=(32, 64)).state_dict()
+    cfg = Config(dict(model=dict(backbone=dict(arch=ARCH, img_size=(64, 32)))))
+    meta = dict(cfg=cfg.pretty_text)
+    facts = contents.facts_of(dict(meta=meta), state)
+    assert facts['num_heads'] == 2 and facts['grid'] == [8, 4]
+    meta['architecture'] = dict(num_heads=4, grid=[4, 8])
+    facts = contents.facts_of(dict(meta=meta), state)
+    assert facts['num_heads'] == 4 and facts['grid'] == [4, 8]
+    for wrong in ([4, 4], [-4, -8], [4.0, 8.0], 'ab', None):
+        meta['architecture']['grid'] = wrong
+        assert contents.facts_of(dict(meta=meta), state)['grid'] is None
+
+
+@pytest.mark.parametrize('meta', [None, 'text', [1], 3])
+def test_meta_is_a_dict(meta):
+    assert contents.meta_of(dict(meta=meta)) == contents.meta_of({}) == {}
+    assert contents.meta_of(dict(meta=dict(epoch=1))) == dict(epoch=1)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_one_weight_that_is_not_finite(value):
+    state = dict(fine=torch.ones(3), broken=torch.tensor([0.0, value]))
+    with pytest.raises(ValueError, match=r'x\.pth.*\(broken\).*earlier checkpoint'):
+        contents.check_finite(state, 'x.pth')
+    contents.check_finite(dict(fine=torch.ones(3), steps=torch.tensor(3)), 'x.pth')
+
+
+def test_checksum(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(b'0123' * 400_000)  # more than is read at once
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert contents.file_sha256(path) == expected
+
+
+def test_known_architectures_are_those_of_the_pretraining_configs():
+    configs = {path.stem: path for path in shipped_configs()}
+    for known in contents.ARCHITECTURES.values():
+        backbone = Config.fromfile(configs[f'dseq_{known.pretraining}']).model.backbone
+        arch = backbone.get('arch', 'base')
+        if isinstance(arch, str):
+            arch = VisionTransformer.arch_zoo[arch]
+        assert (arch['embed_dims'], arch['num_layers']) == known[:2]
+        assert backbone.get('patch_size', 16) == known.patch_size
+        assert backbone.get('img_size', 224) == known.grid * known.patch_size
