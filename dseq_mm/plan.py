@@ -32,11 +32,13 @@ class TokenCounts(NamedTuple):
         context: Context tokens.
         target: Target tokens.
         unrolled_context: Context tokens once the plan is unrolled.
+        groups: Target groups that are not empty.
     """
 
     context: int
     target: int
     unrolled_context: int
+    groups: int
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class PredictionPlan:
         repeats = repeats.clamp(min=0)
         lengths = torch.stack(
             [contexts.max(), sizes.sum(-1).max(), sizes.max()]
-            + [contexts.sum(), sizes.sum(), repeats.sum()]
+            + [contexts.sum(), sizes.sum(), repeats.sum(), (sizes > 0).sum()]
         )
         num_context, num_targets, group_length, *tokens = lengths.tolist()
 
@@ -149,6 +151,11 @@ class PredictionPlan:
     def num_samples(self) -> int:
         """``B``, the number of images that the plan is for."""
         return self.context_ids.shape[0] // self.rows_per_sample
+
+    @property
+    def has_empty_group(self) -> bool:
+        """Whether a step of some image has no target, known on the host."""
+        return self.tokens.groups < len(self.context_ids) * self.num_steps
 
     def context_visibility(self, class_copies: int = 0) -> Visibility:
         """Visibility in the context encoder.
@@ -281,6 +288,37 @@ class PredictionPlan:
         weight = 1.0 / (size * groups * self.num_samples).clamp(min=1).float()
         return torch.where(self.target_ids >= 0, weight, 0.0)
 
+    def pool_targets(self, tokens: Tensor) -> Tensor:
+        """Mean over the patches of each target group, one-pass or unrolled alike.
+
+        Args:
+            tokens: One vector per target slot, ``(R, Lt, D)``; padding may hold
+                anything, NaN too.
+
+        Returns:
+            ``(B, S, D)``, ``S`` that of the plan before it was unrolled; an empty group
+            gives zeros.
+        """
+        steps = torch.arange(1, self.num_steps + 1, device=tokens.device)
+        member = self.target_step[:, None, :] == steps[:, None]  # (R, S, Lt)
+        pooled = _mean(tokens, member)
+        # (R, S, D) -> (B, R / B * S, D): of R / B and S one is 1
+        return pooled.reshape(self.num_samples, -1, tokens.shape[-1])
+
+    def pool_context(self, tokens: Tensor) -> Tensor:
+        """Mean over the context of each row.
+
+        Args:
+            tokens: One vector per context slot, ``(R, Lc, D)``; padding may hold
+                anything, NaN too.
+
+        Returns:
+            ``(B, R / B, D)``: one vector per image, or per step if unrolled.
+        """
+        pooled = _mean(tokens, (self.context_ids >= 0)[:, None])
+        # (R, 1, D) -> (B, R / B, D)
+        return pooled.reshape(self.num_samples, -1, tokens.shape[-1])
+
     def validate(self) -> None:
         """Check every promise of the plan. Synchronises; for tests and debugging.
 
@@ -321,6 +359,14 @@ class PredictionPlan:
         first = sizes.cumsum(-1) - sizes  # (R, S)
         offset = torch.arange(self.group_length, device=sizes.device)
         return torch.where(offset < sizes[..., None], first[..., None] + offset, -1)
+
+
+def _mean(tokens: Tensor, member: Tensor) -> Tensor:
+    """Mean of ``(R, L, D)`` over each set of ``(R, S, L)``, ``(R, S, D)``."""
+    # 0 * nan is nan: what is in no set must not even be multiplied
+    tokens = tokens.masked_fill(~member.any(1)[..., None], 0.0)
+    size = member.sum(-1, keepdim=True).clamp(min=1)
+    return member.to(tokens.dtype) @ tokens / size
 
 
 def _pack(key: Tensor, wanted: Tensor, length: int, num_patches: int):

@@ -158,8 +158,35 @@ def test_validate_names_what_is_wrong(change, message):
         num_steps=1,
         num_context_steps=1,
         group_length=1,
-        tokens=TokenCounts(2, 1, 2),
+        tokens=TokenCounts(2, 1, 2, 1),
     )
     PredictionPlan(**fields).validate()
     with pytest.raises(ValueError, match=message):
         PredictionPlan(**{**fields, **change}).validate()
+
+
+@pytest.mark.parametrize('unrolled', [False, True])
+def test_pooling_is_the_mean_of_each_group_and_of_each_context(unrolled):
+    context_step = torch.tensor([[0, 0, 1, -1, -1, -1], [0, 1, -1, -1, -1, -1]])
+    targets = torch.zeros(2, 2, 6, dtype=torch.bool)
+    targets[0, 0, [2, 5]] = targets[0, 1, [3]] = targets[1, 0, [3]] = True
+    plan = PredictionPlan.from_masks(context_step, targets, 2)
+    assert plan.has_empty_group  # the second image has nothing at its second step
+    if unrolled:
+        plan = plan.unroll()
+    assert plan.has_empty_group
+    image = torch.randn(2, 6, 3, dtype=torch.float64)
+    tokens = plan.gather(image, plan.target_ids)
+    tokens[plan.target_ids < 0] = torch.nan
+    pooled = plan.pool_targets(tokens)
+    assert pooled.shape == (2, 2, 3)
+    torch.testing.assert_close(pooled[0, 0], (image[0, 2] + image[0, 5]) / 2)
+    torch.testing.assert_close(pooled[0, 1], image[0, 3])
+    torch.testing.assert_close(pooled[1, 0], image[1, 3])
+    assert (pooled[1, 1] == 0).all()
+    tokens = plan.gather(image, plan.context_ids)
+    tokens[plan.context_ids < 0] = torch.nan
+    pooled = plan.pool_context(tokens)
+    first, whole = image[0, :2].mean(0), image[0, :3].mean(0)
+    expected = [first, whole] if unrolled else [whole]
+    torch.testing.assert_close(pooled[0], torch.stack(expected))

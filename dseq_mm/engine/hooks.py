@@ -72,31 +72,42 @@ class ClockHook(Hook):
 
 @HOOKS.register_module()
 class TargetEncoderHook(Hook):
-    """Update the EMA target encoder once after each *optimizer* step.
+    """Update EMA copies once after each *optimizer* step.
 
-    Works for any algorithm with a ``target_encoder`` beside its ``backbone``. Under
-    gradient accumulation, iterations that do not step do not move it.
+    Works for any algorithm that holds a :class:`TargetEncoder` beside what it averages.
+    Under gradient accumulation, iterations that do not step do not move it.
+
+    Args:
+        pairs: Attribute of the algorithm that is a :class:`TargetEncoder`, to the
+            attribute that it averages. Defaults to ``target_encoder='backbone'``.
     """
 
     priority = 'HIGH'
 
+    def __init__(self, pairs: dict[str, str] | None = None) -> None:
+        self.pairs = dict(pairs or dict(target_encoder='backbone'))
+
     def before_train(self, runner) -> None:
-        """Tell the target encoder how many updates the training has.
+        """Tell the target encoders how many updates the training has.
 
         Args:
             runner: The runner.
 
         Raises:
-            ValueError: If the model has no target encoder.
+            ValueError: If the model lacks an attribute of ``pairs``.
         """
         model = unwrap(runner.model)
-        if not hasattr(model, 'target_encoder'):
-            raise ValueError(
-                f'TargetEncoderHook: {type(model).__name__} has no target_encoder. '
-                'Turn the hook off: default_hooks = dict(target_encoder=None).'
-            )
+        for name in [*self.pairs, *self.pairs.values()]:
+            if not hasattr(model, name):
+                raise ValueError(
+                    f'TargetEncoderHook: {type(model).__name__} has no {name}. Name '
+                    'what it has in pairs, or turn the hook off: default_hooks = '
+                    'dict(target_encoder=None).'
+                )
         accumulated = runner.optim_wrapper._accumulative_counts
-        model.target_encoder.total_steps = -(-runner.max_iters // accumulated)
+        for target in self.pairs:
+            steps = -(-runner.max_iters // accumulated)
+            getattr(model, target).total_steps = steps
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -111,7 +122,8 @@ class TargetEncoderHook(Hook):
         """
         if runner.optim_wrapper.should_update():
             model = unwrap(runner.model)
-            model.target_encoder.update_parameters(model.backbone)
+            for target, source in self.pairs.items():
+                getattr(model, target).update_parameters(getattr(model, source))
 
 
 @HOOKS.register_module()

@@ -2,8 +2,8 @@
 
 from .ema import TargetEncoder
 from .encoder import EncodedImage, JEPAViT
-from .heads import LatentPredictionHead
-from .jepa import IJEPA, JEPA, DSeqJEPA, TrainingClock
+from .heads import LatentPredictionHead, RegularizerHead
+from .jepa import CJEPA, IJEPA, JEPA, DSeqCJEPA, DSeqJEPA, TrainingClock
 from .mask_generators import (
     DiscriminativeMaskGenerator,
     MaskGenerator,
@@ -13,8 +13,10 @@ from .predictor import JEPAPredictor
 from .saliency import ClassTokenAttention, ClassTokenSimilarity, GradCAM, SaliencyProxy
 
 __all__ = [
+    'CJEPA',
     'ClassTokenAttention',
     'ClassTokenSimilarity',
+    'DSeqCJEPA',
     'DSeqJEPA',
     'DiscriminativeMaskGenerator',
     'EncodedImage',
@@ -26,6 +28,7 @@ __all__ = [
     'LatentPredictionHead',
     'MaskGenerator',
     'MultiBlockMaskGenerator',
+    'RegularizerHead',
     'SaliencyProxy',
     'TargetEncoder',
     'TrainingClock',

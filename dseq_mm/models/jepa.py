@@ -4,11 +4,13 @@ Shape legend: ``B`` images, ``R`` plan rows, ``P`` patches, ``Lc`` context and `
 target slots, ``D`` channels.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import ModuleList
 from mmpretrain.models.selfsup import BaseSelfSupervisor
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
@@ -43,7 +45,10 @@ class JEPA(BaseSelfSupervisor):
         backbone: Context encoder, a :class:`JEPAViT`.
         neck: Predictor; grid, channels and heads default to the backbone's.
         head: Loss between predicted and target features.
-        mask_generator: Makes the plan.
+        mask_generator: Makes the plan; the method has a default.
+        regularizers: Heads whose losses are added to the latent loss, such as
+            :class:`VICRegHead`; their channels default to the backbone's. The method
+            has a default.
         target_encoder: Momentum of the EMA target encoder.
         unrolled: Re-encode the context of each step with full attention (the literal
             Eq. 5, about twice the cost) instead of one pass.
@@ -54,12 +59,17 @@ class JEPA(BaseSelfSupervisor):
         ValueError: If the saliency proxy and the backbone do not fit.
     """
 
+    #: What a method is made of, where its config does not say.
+    default_mask_generator: dict
+    default_regularizers: Sequence[dict] = ()
+
     def __init__(
         self,
         backbone: dict,
         neck: dict,
         head: dict,
-        mask_generator: dict,
+        mask_generator: dict | None = None,
+        regularizers: Sequence[dict] | None = None,
         target_encoder: dict | None = None,
         unrolled: bool = False,
         data_preprocessor: dict | None = None,
@@ -77,7 +87,17 @@ class JEPA(BaseSelfSupervisor):
             ),
         )
         self.head = MODELS.build(head)
-        self.mask_generator = MODELS.build(mask_generator)
+        self.regularizers = ModuleList(
+            MODELS.build(
+                regularizer, default_args=dict(embed_dims=self.backbone.embed_dims)
+            )
+            for regularizer in deepcopy(
+                self.default_regularizers if regularizers is None else regularizers
+            )
+        )
+        self.mask_generator = MODELS.build(
+            deepcopy(mask_generator or self.default_mask_generator)
+        )
         self.mask_generator.check(
             self.backbone.num_layers, self.backbone.cls_token is not None
         )
@@ -117,22 +137,29 @@ class JEPA(BaseSelfSupervisor):
             **kwargs: Ignored, for other data preprocessors.
 
         Returns:
-            ``loss`` and, for the log, what the mask generator counted.
+            ``loss`` and, for the log, its terms and what the mask generator counted.
         """
         sample_idx = self._sample_indices(data_samples, inputs.device)
         encoded = self.encode_target(inputs)  # full image, no gradient
-        target = as_target(encoded.patches)  # (B, P, D)
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             plan = self.mask_generator(
                 encoded, sample_idx, self.clock, self.latent_loss
             )
         if self.unrolled:
             plan = plan.unroll()
-        context = self.backbone(inputs, plan)  # (R, Lc, D)
+        context = self.encode_context(inputs, plan)  # (R, Lc, D)
         prediction = self.neck(context, plan)  # (R, Lt, D)
-        target = plan.gather(target, plan.target_ids)  # (R, Lt, D)
+        target = self.targets(encoded, plan)  # (R, Lt, D)
         loss = self.head.loss(prediction, target, plan)
-        return dict(loss=loss, **self.mask_generator.stats)
+        stats = dict(self.mask_generator.stats)
+        if self.regularizers:
+            stats['latent'] = loss.detach()
+        for regularizer in self.regularizers:
+            loss = loss + regularizer.loss(
+                context, prediction, target, plan, self.clock
+            )
+            stats.update(regularizer.stats)
+        return dict(loss=loss, **stats)
 
     @torch.no_grad()
     def encode_target(self, inputs: Tensor):
@@ -147,6 +174,31 @@ class JEPA(BaseSelfSupervisor):
         return self.target_encoder.module.encode(
             inputs, self.mask_generator.hidden, self.mask_generator.attention
         )
+
+    def encode_context(self, inputs: Tensor, plan: PredictionPlan) -> Tensor:
+        """Encode the context of a plan; what the predictor reads.
+
+        Args:
+            inputs: Images, ``(B, 3, height, width)``.
+            plan: The plan.
+
+        Returns:
+            ``(R, Lc, D)``.
+        """
+        return self.backbone(inputs, plan)
+
+    @torch.no_grad()
+    def targets(self, encoded, plan: PredictionPlan) -> Tensor:
+        """What is to be predicted at each target slot.
+
+        Args:
+            encoded: What :meth:`encode_target` returned.
+            plan: The plan.
+
+        Returns:
+            ``(R, Lt, D)``, no gradient; those of padding slots mean nothing.
+        """
+        return plan.gather(as_target(encoded.patches), plan.target_ids)
 
     def latent_loss(self, patches: Tensor, plan: PredictionPlan) -> Tensor:
         """Loss of predicting full-image tokens from themselves, for Grad-CAM.
@@ -178,30 +230,36 @@ class JEPA(BaseSelfSupervisor):
 class DSeqJEPA(JEPA):
     """`DSeq-JEPA <https://arxiv.org/abs/2511.17354>`_: regions from the most to the
     least discriminative, each predicted from those before it.
-
-    Args:
-        mask_generator: Defaults to :class:`DiscriminativeMaskGenerator`.
-        **kwargs: See :class:`JEPA`.
     """
 
-    def __init__(self, mask_generator: dict | None = None, **kwargs) -> None:
-        default = dict(type='mmpretrain.DiscriminativeMaskGenerator')
-        super().__init__(mask_generator=deepcopy(mask_generator or default), **kwargs)
+    default_mask_generator = dict(type='mmpretrain.DiscriminativeMaskGenerator')
 
 
 @MODELS.register_module()
 class IJEPA(JEPA):
     """`I-JEPA <https://arxiv.org/abs/2301.08243>`_: random target blocks, each
     predicted from one large context block.
-
-    Args:
-        mask_generator: Defaults to :class:`MultiBlockMaskGenerator`.
-        **kwargs: See :class:`JEPA`.
     """
 
-    def __init__(self, mask_generator: dict | None = None, **kwargs) -> None:
-        default = dict(type='mmpretrain.MultiBlockMaskGenerator')
-        super().__init__(mask_generator=deepcopy(mask_generator or default), **kwargs)
+    default_mask_generator = dict(type='mmpretrain.MultiBlockMaskGenerator')
+
+
+@MODELS.register_module()
+class CJEPA(IJEPA):
+    """`C-JEPA <https://arxiv.org/abs/2410.19560>`_: I-JEPA, and VICReg's terms on its
+    predictions.
+    """
+
+    default_regularizers = (dict(type='mmpretrain.VICRegHead'),)
+
+
+@MODELS.register_module()
+class DSeqCJEPA(DSeqJEPA):
+    """DSeq-C-JEPA (DSeq-JEPA's paper): DSeq-JEPA, and VICReg's terms on its
+    predictions.
+    """
+
+    default_regularizers = (dict(type='mmpretrain.VICRegHead'),)
 
 
 def as_target(patches: Tensor) -> Tensor:

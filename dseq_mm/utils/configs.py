@@ -1,5 +1,6 @@
 """Finding configs: by name, and across packages in ``_base_``."""
 
+import sys
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module, metadata
@@ -79,6 +80,13 @@ def resolve_config(name: str) -> str:
         f'{name!r} is neither a file nor a config of dseq_mm. '
         f'Near it: {", ".join(near) or "none"} (in {_config_folder()}).'
     )
+
+
+def add_projects() -> None:
+    """Let configs of a clone import what lies in its ``projects`` folder."""
+    root = str(PACKAGE.parent)
+    if (PACKAGE.parent / 'projects').is_dir() and root not in sys.path:
+        sys.path.append(root)
 
 
 def bare_type(cfg: dict) -> str:

@@ -15,7 +15,13 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from .configs import bare_type, missing_advice, missing_libraries, resolve_config
+from .configs import (
+    add_projects,
+    bare_type,
+    missing_advice,
+    missing_libraries,
+    resolve_config,
+)
 from .metrics import write_metrics
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
@@ -62,6 +68,7 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = resolve_config(args.config)
+    add_projects()
     try:
         cfg = Config.fromfile(path)
     except ImportError as error:
@@ -73,7 +80,9 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+        # an ablation's file serves several budgets, named by a variable
+        name = [Path(args.config).stem, *cfg.env_variables.values()]
+        cfg.work_dir = str(Path('work_dirs') / '_'.join(name))
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field) is not None:
             _set_dataloader_defaults(cfg[field], cfg.get('default_scope'))

@@ -1,4 +1,4 @@
-"""Losses of the JEPA family, each a registered head.
+"""The latent loss of the JEPA family.
 
 Shape legend: ``R`` plan rows, ``Lt`` target slots, ``D`` channels.
 """
@@ -8,8 +8,8 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from ..plan import PredictionPlan
-from .layers import as_float32
+from ...plan import PredictionPlan
+from ..layers import as_float32
 
 
 @MODELS.register_module()
