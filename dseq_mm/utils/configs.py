@@ -67,6 +67,7 @@ def resolve_config(name: str) -> str:
     Raises:
         ValueError: If there is none, with the nearest names.
     """
+    _add_projects()
     if Path(name).is_file():
         return name
     wanted = Path(name if name.endswith('.py') else f'{name}.py')
@@ -80,13 +81,6 @@ def resolve_config(name: str) -> str:
         f'{name!r} is neither a file nor a config of dseq_mm. '
         f'Near it: {", ".join(near) or "none"} (in {_config_folder()}).'
     )
-
-
-def add_projects() -> None:
-    """Let configs of a clone import what lies in its ``projects`` folder."""
-    root = str(PACKAGE.parent)
-    if (PACKAGE.parent / 'projects').is_dir() and root not in sys.path:
-        sys.path.append(root)
 
 
 def bare_type(cfg: dict) -> str:
@@ -157,3 +151,10 @@ def _config_folder() -> Path:
     shipped = PACKAGE / '.mim' / 'configs'
     # a clone that was not installed has them beside the package
     return shipped if shipped.is_dir() else PACKAGE.parent / 'configs'
+
+
+def _add_projects() -> None:
+    """Let configs of a clone import what lies in its ``projects`` folder."""
+    root = str(PACKAGE.parent)
+    if (PACKAGE.parent / 'projects').is_dir() and root not in sys.path:
+        sys.path.append(root)

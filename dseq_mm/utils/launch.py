@@ -15,13 +15,7 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from .configs import (
-    add_projects,
-    bare_type,
-    missing_advice,
-    missing_libraries,
-    resolve_config,
-)
+from .configs import bare_type, missing_advice, missing_libraries, resolve_config
 from .metrics import write_metrics
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
@@ -68,7 +62,6 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = resolve_config(args.config)
-    add_projects()
     try:
         cfg = Config.fromfile(path)
     except ImportError as error:

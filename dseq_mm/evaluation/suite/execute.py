@@ -1,48 +1,21 @@
 """Carrying out the runs with the tools of the package, one process per step."""
 
-import fcntl
-import os
-import shlex
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import IO
 
-from mmengine.runner import find_latest_checkpoint
-
-from ...utils.configs import PACKAGE
+from ..launcher import LOG, Launcher, last_line, lock, trained_checkpoint
 from .runs import RECORD, RESULT, Run, read_json, write_json
 from .subject import Subject
 from .tasks import TASKS
 
 METRICS = 'metrics.json'
-LOG = 'log.txt'
 
 
-@dataclass
-class Tools:
-    """How the tools are called.
-
-    Args:
-        folder: Where train.py, test.py, knn.py and the dist_*.sh lie.
-        gpus: Processes of each training and test.
-        jobs: Runs at once.
-
-    Attributes:
-        stopped: Set by :meth:`stop`; nothing is started any more.
-    """
-
-    folder: Path
-    gpus: int = 1
-    jobs: int = 1
-    stopped: bool = field(default=False, init=False)
-    _processes: set = field(default_factory=set, init=False, repr=False)
+class Tools(Launcher):
+    """The commands of a run."""
 
     def commands(self, run: Run, subject: Subject) -> list[list[str]]:
         """The commands of a run.
@@ -61,7 +34,7 @@ class Tools:
             if run.random_init:
                 what = ['--init', '--seed', str(run.seed)]
             options = ['--cfg-options', *options] if options else []
-            return [self._python('knn', run.config, *what, *metrics, *options)]
+            return [self.python('knn', run.config, *what, *metrics, *options)]
         options = ['--cfg-options', *options, f'randomness.seed={run.seed}']
         train, test = run.folder / 'train', run.folder / 'test'
         start = ['--checkpoint', str(subject.path)]
@@ -74,8 +47,8 @@ class Tools:
         measure = ['--work-dir', str(test), *metrics, *options]
         if self.gpus == 1:
             return [
-                self._python('train', run.config, *start),
-                self._python('test', run.config, trained, *measure),
+                self.python('train', run.config, *start),
+                self.python('test', run.config, trained, *measure),
             ]
         gpus = str(self.gpus)
         shell = [['bash', str(self.folder / f'dist_{n}.sh')] for n in ('train', 'test')]
@@ -83,75 +56,6 @@ class Tools:
             [*shell[0], run.config, gpus, *start],
             [*shell[1], run.config, trained, gpus, *measure],
         ]
-
-    def _python(self, tool: str, *arguments: str) -> list[str]:
-        return [sys.executable, str(self.folder / f'{tool}.py'), *arguments]
-
-    def environment(self) -> dict[str, str]:
-        """The environment of the commands.
-
-        Returns:
-            Ours, with this Python as ``python``, this package and not too many
-            threads.
-        """
-        environment = dict(os.environ)
-        paths = [str(Path(sys.executable).parent), environment.get('PATH')]
-        environment['PATH'] = os.pathsep.join(filter(None, paths))
-        if (PACKAGE.parent / 'tools').is_dir():  # a clone, maybe not installed
-            paths = [str(PACKAGE.parent), environment.get('PYTHONPATH')]
-            environment['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
-        if self.jobs > 1:
-            share = max(1, len(os.sched_getaffinity(0)) // self.jobs)
-            environment.setdefault('OMP_NUM_THREADS', str(share))
-        return environment
-
-    def call(self, command: Sequence[str], log: IO[bytes]) -> int:
-        """Run a command to its end.
-
-        Args:
-            command: Program and arguments.
-            log: Where it writes what it prints.
-
-        Returns:
-            Its exit status.
-        """
-        log.write(f'\n$ {shlex.join(command)}\n'.encode())
-        log.flush()
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=self.environment(),
-        )
-        self._processes.add(process)
-        if self.stopped:
-            process.terminate()
-        try:
-            return process.wait()
-        finally:
-            self._processes.discard(process)
-
-    def stop(self) -> None:
-        """End what is running; its runs stay unfinished, not failed."""
-        self.stopped = True
-        for process in list(self._processes):
-            process.terminate()
-
-
-def trained_checkpoint(folder: Path) -> Path | None:
-    """Find the last checkpoint of a training, also after its folder was moved.
-
-    Args:
-        folder: Work dir of the training.
-
-    Returns:
-        Its path, None if there is none.
-    """
-    if not (folder / 'last_checkpoint').is_file():
-        return None
-    path = folder / Path(find_latest_checkpoint(str(folder))).name
-    return path if path.is_file() else None
 
 
 def execute(
@@ -183,24 +87,15 @@ def execute(
             todo.append(run)
     if len(todo) < len(runs):
         finished()
-    lock, good = threading.Lock(), True
+    turn = threading.Lock()
 
     def one(run):
         done = _carry_out(run, subject, tools, versions, say)
-        with lock:
+        with turn:
             finished()
         return done
 
-    pool = ThreadPoolExecutor(tools.jobs)
-    try:
-        for future in as_completed([pool.submit(one, run) for run in todo]):
-            good = future.result() and good
-    except BaseException:  # also from the keyboard
-        tools.stop()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return good
+    return tools.side_by_side(one, todo)
 
 
 def _carry_out(run, subject, tools, versions, say) -> bool:
@@ -212,7 +107,7 @@ def _carry_out(run, subject, tools, versions, say) -> bool:
     facts = run.record() | dict(resumed=False, trained=False)
     run.folder.mkdir(parents=True, exist_ok=True)
     with (run.folder / LOG).open('ab') as log:
-        if not _lock(log):
+        if not lock(log):
             say(f'{run.name}: another process is at it in {run.folder}')
             return False
         if (run.folder / RESULT).is_file():
@@ -271,7 +166,9 @@ def _steps(
         name = 'kNN' if steps == 1 else ('training', 'test')[step]
         status = tools.call(command, log)
         if status:
-            raise _Failure(f'{name} ended with status {status}{_last_line(run)}')
+            raise _Failure(
+                f'{name} ended with status {status}{last_line(run.folder / LOG)}'
+            )
         if step + 1 < steps and trained_checkpoint(run.folder / 'train') is None:
             raise _Failure(f'{name} left no checkpoint in {run.folder / "train"}')
         if name == 'training':
@@ -292,20 +189,3 @@ def _metrics(run: Run, found: dict) -> dict:
             raise _Failure(f'{metric.key} is {value}; measured were {found}')
         metrics[metric.key] = metric.scale * value
     return metrics
-
-
-def _last_line(run: Run) -> str:
-    text = (run.folder / LOG).read_bytes()[-4000:].decode(errors='replace')
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f' ({lines[-1][:200]})' if lines else ''
-
-
-def _lock(log: IO[bytes]) -> bool:
-    """Locks a log for as long as we or a command that writes to it live."""
-    try:
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # a file system without locks
-    return True

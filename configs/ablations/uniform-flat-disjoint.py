@@ -1,0 +1,3 @@
+# Four disjoint random blocks, each predicted from the rest alone.
+_base_ = '../dseq_{{$DSEQ_BUDGET:vitb16_600e}}.py'
+model = dict(mask_generator=dict(curriculum=dict(end=0.0), prediction='flat'))

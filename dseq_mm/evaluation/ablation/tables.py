@@ -1,0 +1,240 @@
+"""Named tables: which configs stand in which rows, and what the paper has there.
+
+A config is named for every budget at once. ``{budget}`` stands for the budget's name
+where it is part of the config's (``dseq_{budget}``); the files in ``configs/ablations``
+read it from the environment variable :data:`VARIABLE`.
+"""
+
+from dataclasses import dataclass
+
+#: Names the base of the configs in ``configs/ablations``.
+VARIABLE = 'DSEQ_BUDGET'
+#: What a figure of the paper is, wherever one stands beside ours.
+PAPER = 'ImageNet-1K linear accuracy, ViT-B/16, 600 epochs (MAE: 1,600)'
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: one config, or a reference that is not trained.
+
+    Args:
+        label: What it is called.
+        config: Name of the config, see the head of this file; or a path in a clone.
+        paper: The paper's figure, see :data:`PAPER`; None if it has none.
+        start: ``'train'``, ``'init'`` (the network before any training) or ``'pixels'``
+            (raw pixels as features).
+    """
+
+    label: str
+    config: str
+    paper: float | None = None
+    start: str = 'train'
+
+    @property
+    def name(self) -> str:
+        """What its folder is called: the same in every table and budget."""
+        name = self.config.rpartition('/')[2].removesuffix('.py')
+        name = name.replace('_{budget}', '')
+        return name if self.start == 'train' else f'{name}_{self.start}'
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A difference between rows that something is claimed about.
+
+    Args:
+        label: What it is called.
+        plus: Rows that are added.
+        minus: Rows that are subtracted, as many.
+    """
+
+    label: str
+    plus: tuple[Row, ...]
+    minus: tuple[Row, ...]
+
+    @property
+    def paper(self) -> float | None:
+        """The same difference of the paper's figures, None if one is missing."""
+        figures = [row.paper for row in self.plus + self.minus]
+        if None in figures:
+            return None
+        return sum(r.paper for r in self.plus) - sum(r.paper for r in self.minus)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and the differences between them that are reported.
+
+    Args:
+        title: What is compared.
+        rows: The rows.
+        differences: By default of the first row to each other trained one.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    differences: tuple[Contrast, ...] = ()
+
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """The differences to be reported.
+
+        Returns:
+            Contrasts of this table's rows.
+        """
+        first, *others = [row for row in self.rows if row.start == 'train']
+        return self.differences or tuple(
+            Contrast(f'{first.label} - {row.label}', (first,), (row,)) for row in others
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is spent on a run, and how it is measured.
+
+    Args:
+        words: What it is.
+        tasks: Tasks of ``tools/evaluate.py``; empty for ``tools/knn.py --linear``.
+    """
+
+    words: str
+    tasks: str = ''
+
+
+BUDGETS = dict(
+    digitscenes_20e=Budget('DigitScenes, a small ViT, 20 epochs, minutes on a CPU'),
+    vits16_100e=Budget('ImageNet-1K, ViT-S/16, 100 epochs', 'knn,linear'),
+    vitb16_600e=Budget('ImageNet-1K, ViT-B/16, 600 epochs: the paper', 'knn,linear'),
+)
+
+
+def _ablation(label: str, name: str, paper: float | None = None) -> Row:
+    return Row(label, f'ablations/{name}', paper)
+
+
+DSEQ = Row('DSeq-JEPA', 'dseq_{budget}', 73.5)
+IJEPA = Row('I-JEPA', 'ijepa_{budget}', 72.4)
+_UNIFORM_FLAT = Row('uniform, flat (I-JEPA)', IJEPA.config, 72.4)
+_DISJOINT = _ablation('uniform, flat, disjoint blocks', 'uniform-flat-disjoint')
+_UNIFORM_SEQUENTIAL = _ablation('uniform, sequential', 'uniform-sequential', 72.3)
+_FLAT = _ablation('discriminative, flat', 'discriminative-flat', 72.0)
+_BOTH = Row('discriminative, sequential (DSeq-JEPA)', DSEQ.config, 73.5)
+
+TABLES = {
+    'regions': Table(
+        'Regions by order of prediction (Table 4)',
+        (_UNIFORM_FLAT, _DISJOINT, _UNIFORM_SEQUENTIAL, _FLAT, _BOTH),
+        (
+            Contrast('sequential - flat, discriminative', (_BOTH,), (_FLAT,)),
+            Contrast(
+                'sequential - flat, uniform', (_UNIFORM_SEQUENTIAL,), (_UNIFORM_FLAT,)
+            ),
+            Contrast(
+                'sequential - flat, uniform disjoint',
+                (_UNIFORM_SEQUENTIAL,),
+                (_DISJOINT,),
+            ),
+            Contrast(
+                'interaction: the first of these minus the second',
+                (_BOTH, _UNIFORM_FLAT),
+                (_FLAT, _UNIFORM_SEQUENTIAL),
+            ),
+            Contrast(
+                'interaction, disjoint: the first minus the third',
+                (_BOTH, _DISJOINT),
+                (_FLAT, _UNIFORM_SEQUENTIAL),
+            ),
+            Contrast('discriminative - uniform, flat', (_FLAT,), (_UNIFORM_FLAT,)),
+            Contrast('discriminative - uniform disjoint, flat', (_FLAT,), (_DISJOINT,)),
+            Contrast(
+                'discriminative - uniform, sequential',
+                (_BOTH,),
+                (_UNIFORM_SEQUENTIAL,),
+            ),
+            Contrast('DSeq-JEPA - I-JEPA', (_BOTH,), (_UNIFORM_FLAT,)),
+        ),
+    ),
+    'order': Table(
+        'Order of prediction over the same regions (Table 5)',
+        (
+            DSEQ,
+            _ablation('flat', 'discriminative-flat', 72.0),
+            _ablation('random', 'order-random', 71.7),
+            _ablation('spatial', 'order-spatial', 72.7),
+            _ablation('inverse', 'order-inverse', 71.3),
+            _ablation('truncating to Top-3', 'order-truncating', 73.0),
+        ),
+    ),
+    'num-regions': Table(
+        'Number of regions',
+        (
+            Row('N = 5 (DSeq-JEPA)', DSEQ.config, 73.5),
+            _ablation('N = 3', 'regions-3', 72.9),
+            _ablation('N = 7', 'regions-7', 73.4),
+        ),
+    ),
+    'class-token': Table(
+        'Class token on I-JEPA',
+        (
+            Row('I-JEPA', IJEPA.config, 72.4),
+            _ablation('I-JEPA with a class token', 'class-token-ijepa', 72.4),
+        ),
+    ),
+    'saliency': Table(
+        'Saliency proxies',
+        (
+            Row('class token (DSeq-JEPA)', DSEQ.config, 73.5),
+            _ablation('Grad-CAM', 'saliency-grad-cam', 73.4),
+            _ablation('attention of the class token', 'saliency-attention'),
+            _ablation('class-token parameter (released code)', 'saliency-parameter'),
+        ),
+    ),
+    'curriculum': Table(
+        'What one draw of the curriculum decides',
+        (
+            Row('a sample (DSeq-JEPA)', DSEQ.config),
+            _ablation('a region (Algorithm 1)', 'curriculum-region'),
+            _ablation('a batch (released code)', 'curriculum-batch'),
+            _ablation('no curriculum', 'curriculum-none'),
+        ),
+    ),
+    'selection': Table(
+        'Splitting of large components, second search',
+        (
+            Row('both (DSeq-JEPA)', DSEQ.config),
+            _ablation('no splitting', 'split-off'),
+            _ablation("neither (the paper's rule)", 'split-secondary-off'),
+        ),
+    ),
+    'passes': Table(
+        'One pass or one per step',
+        (
+            Row('one pass (DSeq-JEPA)', DSEQ.config),
+            _ablation('unrolled', 'unrolled'),
+        ),
+    ),
+    'vicreg': Table(
+        "VICReg's views in C-JEPA",
+        (
+            Row('C-JEPA', 'cjepa_{budget}', 73.5),
+            _ablation('the other reading', 'vicreg-other'),
+            Row('I-JEPA', IJEPA.config, 72.4),
+        ),
+    ),
+    'methods': Table(
+        'The family, and what MMPretrain has',
+        (
+            DSEQ,
+            IJEPA,
+            Row('C-JEPA', 'cjepa_{budget}', 73.5),
+            Row('DSeq-C-JEPA', 'dseqc_{budget}', 73.8),
+            Row('DMT-JEPA', 'projects/dmt_jepa/configs/dmt_{budget}.py'),
+            _ablation('DSeq-JEPA with SIGReg', 'sigreg'),
+            Row('NEPA', 'nepa_{budget}'),
+            Row('MAE', 'baselines/mae_{budget}', 68.0),
+            Row('MoCo v3', 'baselines/mocov3_{budget}'),
+            Row('DSeq-JEPA network at initialization', DSEQ.config, start='init'),
+            Row('raw pixels', DSEQ.config, start='pixels'),
+        ),
+    ),
+}
+"""Name of each table to the table."""

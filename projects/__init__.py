@@ -1,0 +1,1 @@
+"""What builds on dseq_mm from outside it."""

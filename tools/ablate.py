@@ -1,0 +1,126 @@
+"""Run named tables of ablations with several seeds and write them beside the paper's.
+
+python tools/ablate.py regions order --budget digitscenes_20e --seeds 0,1,2 --jobs 2
+python tools/ablate.py all --budget vits16_100e --devices 0 1 2 3
+
+A second call with the same arguments goes on where the first one stopped.
+"""
+
+import argparse
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+from dseq_mm.evaluation import ablation
+
+TOOLS = Path(__file__).resolve().parent
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line.
+
+    Args:
+        argv: Arguments without the program; those of the process by default.
+
+    Returns:
+        The arguments.
+    """
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = [*ablation.TABLES, 'all']
+    parser.add_argument(
+        'tables', nargs='+', choices=known, metavar='TABLE', help=', '.join(known)
+    )
+    budgets = '; '.join(f'{k}: {b.words}' for k, b in ablation.BUDGETS.items())
+    parser.add_argument(
+        '--budget', choices=ablation.BUDGETS, default='digitscenes_20e', help=budgets
+    )
+    parser.add_argument('--seeds', default='0,1,2', help='comma-separated')
+    parser.add_argument(
+        '--out', type=Path, help='folder of the runs (work_dirs/ablate_BUDGET)'
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        '--jobs', type=int, default=1, help='runs at once, for small ones on the CPU'
+    )
+    where.add_argument(
+        '--devices',
+        nargs='+',
+        default=[],
+        help='GPUs of each run at a time: "0 1" is two runs at once, "0,1" one run on '
+        'two',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='override settings of all configs',
+    )
+    parser.add_argument(
+        '--dry-run', action='store_true', help='list the commands and do nothing'
+    )
+    args = parser.parse_args(argv)
+    try:
+        args.seeds = [int(seed) for seed in args.seeds.split(',')]
+    except ValueError:
+        parser.error(f'--seeds {args.seeds}: give numbers, such as 0,1,2')
+    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
+        parser.error('--seeds: each at least 0, and each once')
+    if args.jobs < 1:
+        parser.error('--jobs is at least 1')
+    return args
+
+
+def say(line: str) -> None:
+    """Print a line at once.
+
+    Args:
+        line: What to print.
+    """
+    print(line, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool.
+
+    Args:
+        argv: Arguments of the command line; those of the process by default.
+
+    Returns:
+        Exit status: 0 if every run is done.
+    """
+    args = parse_args(argv)
+    names = list(ablation.TABLES) if 'all' in args.tables else args.tables
+    tables = {name: ablation.TABLES[name] for name in names}
+    out = args.out or Path('work_dirs') / f'ablate_{args.budget}'
+    out = out.expanduser().absolute()
+    try:
+        trials, notes = ablation.plan_trials(
+            tables.values(), args.budget, args.seeds, args.cfg_options, out
+        )
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    for note in notes:
+        say(note)
+    study = ablation.Study(TOOLS, args.jobs, args.devices)
+    if args.dry_run:
+        for trial in trials:
+            for command in study.commands(trial):
+                say(f'{ablation.VARIABLE}={args.budget} {shlex.join(command)}')
+        return 0
+    good = study.carry_out(
+        trials,
+        say,
+        lambda: ablation.write_tables(tables, args.budget, args.seeds, out),
+    )
+    say(f'Tables: {out / "tables.md"}')
+    return 0 if good else 1
+
+
+if __name__ == '__main__':
+    # ended from outside, it ends what it has started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    sys.exit(main())
