@@ -3,12 +3,14 @@
 from .ema import TargetEncoder
 from .encoder import EncodedImage, JEPAViT
 from .heads import LatentPredictionHead, RegularizerHead
-from .jepa import CJEPA, IJEPA, JEPA, DSeqCJEPA, DSeqJEPA, TrainingClock
+from .jepa import CJEPA, IJEPA, JEPA, NEPA, DSeqCJEPA, DSeqJEPA, TrainingClock
 from .mask_generators import (
     DiscriminativeMaskGenerator,
     MaskGenerator,
     MultiBlockMaskGenerator,
+    RasterMaskGenerator,
 )
+from .next_patch import NextPatchPredictor
 from .predictor import JEPAPredictor
 from .saliency import ClassTokenAttention, ClassTokenSimilarity, GradCAM, SaliencyProxy
 
@@ -28,6 +30,9 @@ __all__ = [
     'LatentPredictionHead',
     'MaskGenerator',
     'MultiBlockMaskGenerator',
+    'NEPA',
+    'NextPatchPredictor',
+    'RasterMaskGenerator',
     'RegularizerHead',
     'SaliencyProxy',
     'TargetEncoder',

@@ -17,6 +17,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..plan import PredictionPlan
+from .encoder import EncodedImage
 from .layers import as_float32
 
 
@@ -260,6 +261,49 @@ class DSeqCJEPA(DSeqJEPA):
     """
 
     default_regularizers = (dict(type='mmpretrain.VICRegHead'),)
+
+
+@MODELS.register_module()
+class NEPA(JEPA):
+    """`NEPA <https://arxiv.org/abs/2512.16922>`_: each patch embedding predicted from
+    those before it in raster order.
+
+    Give it ``neck=dict(type='NextPatchPredictor')``, a head of cosine distance, and a
+    constant momentum: the targets come from the backbone itself, so the target encoder
+    is nothing but the average of the weights that the paper evaluates.
+
+    Not as in the paper, for the backbone is the one of all methods here: sine-cosine
+    positions are added to the input instead of rotated into queries and keys, which are
+    not normalized; there is no class token, hence no prediction of the first patch.
+    """
+
+    default_mask_generator = dict(type='mmpretrain.RasterMaskGenerator')
+
+    @torch.no_grad()
+    def encode_target(self, inputs: Tensor) -> EncodedImage:
+        """Embed the patches with the backbone's own embedding, without positions.
+
+        Args:
+            inputs: Images, ``(B, 3, height, width)``.
+
+        Returns:
+            An :class:`EncodedImage` of the embedding alone.
+
+        Raises:
+            ValueError: If the mask generator reads a saliency from some block.
+        """
+        if self.mask_generator.hidden or self.mask_generator.attention:
+            raise ValueError(
+                'NEPA has no target encoder whose blocks a saliency could be read '
+                "from: take mask_generator=dict(type='RasterMaskGenerator')"
+            )
+        patches, grid = self.backbone.patch_embed(inputs)
+        return EncodedImage(patches, grid)
+
+    @torch.no_grad()
+    def targets(self, encoded: EncodedImage, plan: PredictionPlan) -> Tensor:
+        """See :meth:`JEPA.targets`; embeddings are not normalized."""
+        return plan.gather(encoded.patches, plan.target_ids)
 
 
 def as_target(patches: Tensor) -> Tensor:

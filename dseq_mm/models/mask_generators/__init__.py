@@ -3,5 +3,11 @@
 from .base import MaskGenerator
 from .discriminative import DiscriminativeMaskGenerator
 from .multi_block import MultiBlockMaskGenerator
+from .raster import RasterMaskGenerator
 
-__all__ = ['DiscriminativeMaskGenerator', 'MaskGenerator', 'MultiBlockMaskGenerator']
+__all__ = [
+    'DiscriminativeMaskGenerator',
+    'MaskGenerator',
+    'MultiBlockMaskGenerator',
+    'RasterMaskGenerator',
+]
