@@ -1,0 +1,12 @@
+# DMT-JEPA on DigitScenes, same budget as ijepa_digitscenes_20e.py.
+_base_ = 'dseq_mm::ijepa_digitscenes_20e.py'
+custom_imports = dict(imports=['dseq_mm', 'projects.dmt_jepa'])
+model = dict(
+    type='DMTJEPA',
+    aggregation=dict(query='selected_mean', window=3, neighbors=4),
+)
+default_hooks = dict(
+    target_encoder=dict(
+        pairs=dict(target_encoder='backbone', target_head='context_head')
+    )
+)
