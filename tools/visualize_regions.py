@@ -81,7 +81,7 @@ def main(argv=None) -> None:
     index = torch.tensor([sample.sample_idx for sample in batch['data_samples']])
     clock = TrainingClock(0, 0, 1.0)
     saliency = generator.saliency(encoded, index, clock, model.latent_loss)
-    regions = generator.regions(encoded, index, clock, 1.0, model.latent_loss)
+    regions = generator.regions(encoded, index, clock, model.latent_loss, 1.0)
     pixels = torch.stack(list(raw['inputs']))  # (B, 3, h, w)
     if model.data_preprocessor._channel_conversion:
         pixels = pixels.flip(1)

@@ -74,18 +74,13 @@ class ClockHook(Hook):
 class TargetEncoderHook(Hook):
     """Update EMA copies once after each *optimizer* step.
 
-    Works for any algorithm that holds a :class:`TargetEncoder` beside what it averages.
-    Under gradient accumulation, iterations that do not step do not move it.
-
-    Args:
-        pairs: Attribute of the algorithm that is a :class:`TargetEncoder`, to the
-            attribute that it averages. Defaults to ``target_encoder='backbone'``.
+    Works for any algorithm with a :class:`TargetEncoder` called ``target_encoder``
+    beside its ``backbone``. One with other copies, or more, says so in an attribute
+    ``averages``: name of each copy to name of what it averages. Under gradient
+    accumulation, iterations that do not step do not move them.
     """
 
     priority = 'HIGH'
-
-    def __init__(self, pairs: dict[str, str] | None = None) -> None:
-        self.pairs = dict(pairs or dict(target_encoder='backbone'))
 
     def before_train(self, runner) -> None:
         """Tell the target encoders how many updates the training has.
@@ -94,20 +89,20 @@ class TargetEncoderHook(Hook):
             runner: The runner.
 
         Raises:
-            ValueError: If the model lacks an attribute of ``pairs``.
+            ValueError: If the model lacks a copy, or what it averages.
         """
         model = unwrap(runner.model)
-        for name in [*self.pairs, *self.pairs.values()]:
+        averages = _averages(model)
+        for name in [*averages, *averages.values()]:
             if not hasattr(model, name):
                 raise ValueError(
                     f'TargetEncoderHook: {type(model).__name__} has no {name}. Name '
-                    'what it has in pairs, or turn the hook off: default_hooks = '
-                    'dict(target_encoder=None).'
+                    'what it has in an attribute `averages`, or turn the hook off: '
+                    'default_hooks = dict(target_encoder=None).'
                 )
         accumulated = runner.optim_wrapper._accumulative_counts
-        for target in self.pairs:
-            steps = -(-runner.max_iters // accumulated)
-            getattr(model, target).total_steps = steps
+        for copy in averages:
+            getattr(model, copy).total_steps = -(-runner.max_iters // accumulated)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -122,8 +117,13 @@ class TargetEncoderHook(Hook):
         """
         if runner.optim_wrapper.should_update():
             model = unwrap(runner.model)
-            for target, source in self.pairs.items():
-                getattr(model, target).update_parameters(getattr(model, source))
+            for copy, source in _averages(model).items():
+                getattr(model, copy).update_parameters(getattr(model, source))
+
+
+def _averages(model: nn.Module) -> dict[str, str]:
+    """EMA copies of an algorithm, and what each averages."""
+    return getattr(model, 'averages', dict(target_encoder='backbone'))
 
 
 @HOOKS.register_module()

@@ -2,7 +2,7 @@
 
 from .ema import TargetEncoder
 from .encoder import EncodedImage, JEPAViT
-from .heads import LatentPredictionHead, RegularizerHead
+from .heads import LatentPredictionHead, RegularizerHead, SIGRegHead, VICRegHead
 from .jepa import CJEPA, IJEPA, JEPA, NEPA, DSeqCJEPA, DSeqJEPA, TrainingClock
 from .mask_generators import (
     DiscriminativeMaskGenerator,
@@ -34,7 +34,9 @@ __all__ = [
     'NextPatchPredictor',
     'RasterMaskGenerator',
     'RegularizerHead',
+    'SIGRegHead',
     'SaliencyProxy',
     'TargetEncoder',
     'TrainingClock',
+    'VICRegHead',
 ]

@@ -60,6 +60,8 @@ class JEPA(BaseSelfSupervisor):
         ValueError: If the saliency proxy and the backbone do not fit.
     """
 
+    #: EMA copies, and what each averages; TargetEncoderHook moves them.
+    averages = dict(target_encoder='backbone')
     #: What a method is made of, where its config does not say.
     default_mask_generator: dict
     default_regularizers: Sequence[dict] = ()
@@ -140,7 +142,7 @@ class JEPA(BaseSelfSupervisor):
         Returns:
             ``loss`` and, for the log, its terms and what the mask generator counted.
         """
-        sample_idx = self._sample_indices(data_samples, inputs.device)
+        sample_idx = sample_indices(data_samples, inputs.device)
         encoded = self.encode_target(inputs)  # full image, no gradient
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             plan = self.mask_generator(
@@ -214,17 +216,6 @@ class JEPA(BaseSelfSupervisor):
         context = plan.gather(patches, plan.context_ids)
         target = plan.gather(as_target(patches.detach()), plan.target_ids)
         return self.head.loss(self.neck(context, plan), target, plan)
-
-    def _sample_indices(self, data_samples: list[DataSample], device) -> Tensor:
-        try:
-            indices = [sample.sample_idx for sample in data_samples]
-        except (TypeError, AttributeError):
-            raise ValueError(
-                "data samples carry no 'sample_idx', which keys the random masks. End "
-                "the pipeline with dict(type='PackInputs') and keep 'sample_idx' in "
-                'its meta_keys.'
-            ) from None
-        return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
 
 
 @MODELS.register_module()
@@ -316,3 +307,27 @@ def as_target(patches: Tensor) -> Tensor:
         The same shape, at least float32, zero mean and unit variance over ``D``.
     """
     return F.layer_norm(as_float32(patches), patches.shape[-1:])
+
+
+def sample_indices(data_samples: list[DataSample], device) -> Tensor:
+    """Dataset index of each image, which keys its random masks.
+
+    Args:
+        data_samples: Meta data of the images, with ``sample_idx``.
+        device: Where the indices are needed.
+
+    Returns:
+        ``(B,)``, int64.
+
+    Raises:
+        ValueError: If the samples carry no index.
+    """
+    try:
+        indices = [sample.sample_idx for sample in data_samples]
+    except (TypeError, AttributeError):
+        raise ValueError(
+            "data samples carry no 'sample_idx', which keys the random masks. End "
+            "the pipeline with dict(type='PackInputs') and keep 'sample_idx' in "
+            'its meta_keys.'
+        ) from None
+    return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)

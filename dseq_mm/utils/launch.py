@@ -18,6 +18,14 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from .configs import bare_type, missing_advice, missing_libraries, resolve_config
 from .metrics import write_metrics
 
+MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
 
@@ -213,6 +221,20 @@ def drop_hooks(cfg: Config, name: str, reason: str) -> list[str]:
     return [f'{name} was removed: {reason}.']
 
 
+def turn_off_hooks(cfg: Config) -> None:
+    """Let ``default_hooks = dict(NAME=None)`` turn off any hook.
+
+    mmengine knows that for its own hooks and asserts for others.
+
+    Args:
+        cfg: Changed in place.
+    """
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        if name not in MMENGINE_HOOKS:
+            del hooks[name]
+
+
 def use_folder(cfg: Config, folder: str) -> list[str]:
     """Apply ``--data``: train on all images under a folder, without labels.
 
@@ -284,6 +306,7 @@ def run(cfg: Config, notes: list[str], method: str) -> Any:
     Raises:
         ValueError: If an epoch of training has no batch.
     """
+    turn_off_hooks(cfg)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     runner = build(cfg)
     for note in notes:

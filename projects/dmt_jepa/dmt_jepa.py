@@ -21,15 +21,15 @@ class DMTJEPA(IJEPA):
     an attention summary of the patches around it that resemble it most.
 
     The context passes through a head of the same shape before the predictor reads it;
-    the head that makes the targets is the EMA of that one. Both EMA copies need the
-    hook: ``default_hooks = dict(target_encoder=dict(pairs=dict(target_encoder=
-    'backbone', target_head='context_head')))``.
+    the head that makes the targets is the EMA of that one.
 
     Args:
         aggregation: Options of :class:`LocalAggregation`: ``query``, ``window``,
             ``neighbors``, ``released``.
         **kwargs: As for :class:`dseq_mm.models.IJEPA`.
     """
+
+    averages = dict(target_encoder='backbone', target_head='context_head')
 
     def __init__(self, aggregation: dict | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -62,21 +62,6 @@ class DMTJEPA(IJEPA):
         super().train(mode)
         self.target_head.eval()
         return self
-
-    def loss(self, inputs: Tensor, data_samples: list, **kwargs) -> dict[str, Tensor]:
-        """See :meth:`IJEPA.loss`.
-
-        Raises:
-            ValueError: If the hook averages the encoder and not the head.
-        """
-        if self.target_head.total_steps != self.target_encoder.total_steps:
-            raise ValueError(
-                'the target head is not averaged, its targets would come from the '
-                'initial weights forever. Set default_hooks = dict(target_encoder='
-                "dict(pairs=dict(target_encoder='backbone', "
-                "target_head='context_head')))."
-            )
-        return super().loss(inputs, data_samples, **kwargs)
 
     def encode_context(self, inputs: Tensor, plan: PredictionPlan) -> Tensor:
         """Encode the context and mix it; see :meth:`IJEPA.encode_context`.

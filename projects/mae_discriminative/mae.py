@@ -17,9 +17,10 @@ from dseq_mm.models import (
     MaskGenerator,
     TrainingClock,
 )
+from dseq_mm.models.jepa import sample_indices
 from dseq_mm.randomness import hash_integers, keyed_uniform
 
-# Stream of the draws within a region; the package's mask generators count from 0.
+# Stream of the draws within a region; those below 1000 are the package's.
 WITHIN_REGION = 1000
 
 
@@ -166,16 +167,13 @@ class DiscriminativeMAE(MAE):
         Returns:
             A keyed draw of ``[0, 1)`` minus the rank, ``(B, P)``, float64.
         """
-        indices = torch.tensor([sample.sample_idx for sample in data_samples])
-        indices = indices.to(inputs.device, non_blocking=True)
+        indices = sample_indices(data_samples, inputs.device)
         generator, clock = self.mask_generator, self.clock
         encoded = self.target_encoder.module.encode(
             inputs, generator.hidden, generator.attention
         )
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
-            regions = generator.regions(
-                encoded, indices, clock, generator.probability(clock.progress)
-            )
+            regions = generator.regions(encoded, indices, clock)
         rank = regions.rank.flatten(1)  # (B, H, W) -> (B, P)
         key = hash_integers(generator.seed or 0, clock.epoch, WITHIN_REGION)
         return keyed_uniform(key, indices, rank.shape[1]) - rank

@@ -6,6 +6,22 @@ from mmpretrain.registry import MODELS
 from dseq_mm.models.jepa import TrainingClock
 from tests.models.builders import build_jepa, images, jepa_config, samples
 
+
+def regularized(method, unit='sample', **head):
+    """A method with a regularizer, VICReg's with a small projector by default."""
+    head = dict(dict(type='VICRegHead', projector=(8, 8, 6)), **head)
+    kwargs = dict(method=method, regularizers=[head])
+    if method.startswith('DSeq'):
+        kwargs['cls_token'] = True
+        kwargs['mask_generator'] = dict(
+            type='DiscriminativeMaskGenerator',
+            saliency=dict(type='ClassTokenSimilarity', block=1),
+            num_regions=4,
+            curriculum=dict(unit=unit),
+        )
+    return kwargs
+
+
 METHODS = [
     dict(method='IJEPA'),
     dict(method='IJEPA', cls_token=True),
@@ -27,6 +43,19 @@ METHODS = [
             ('GradCAM', {}),
         )
         for unit in ('sample', 'region', 'batch')
+    ),
+    *(
+        regularized(method, unit, pairs=pairs)
+        for method, unit in (
+            ('CJEPA', 'sample'),
+            ('DSeqCJEPA', 'sample'),
+            ('DSeqCJEPA', 'batch'),
+        )
+        for pairs in ('target', 'blocks')
+    ),
+    *(
+        regularized('DSeqJEPA', type='SIGRegHead', on=on, slices=16)
+        for on in ('context', 'prediction')
     ),
 ]
 
@@ -57,6 +86,7 @@ def test_image_j_changes_only_row_j(kwargs):
         encoded = model.encode_target(inputs)
         plan = model.mask_generator(encoded, index, model.clock, model.latent_loss)
         prediction = model.neck(model.backbone(inputs, plan), plan)
+        vectors = torch.cat([prediction, model.targets(encoded, plan)], dim=-1)
         return [
             {
                 key: vector
@@ -66,7 +96,7 @@ def test_image_j_changes_only_row_j(kwargs):
                         plan.target_ids[row].tolist(),
                         strict=False,
                     ),
-                    prediction[row],
+                    vectors[row],
                     strict=False,
                 )
                 if key[1] >= 0

@@ -93,7 +93,7 @@ def test_discriminative_plan_is_the_sequence_of_regions(unit, progress):
         assert unit == 'batch'
         return
     probability = 1.0 if unit == 'batch' else progress
-    regions = generator.regions(image, index, clock, probability)
+    regions = generator.regions(image, index, clock, probability=probability)
     for row, (context, target) in enumerate(rows_of(plan)):
         rank = regions.rank[row].flatten().tolist()
         assert context == {(r, patch) for patch, r in enumerate(rank) if r < 4}
@@ -106,7 +106,7 @@ def test_flat_prediction_predicts_each_region_from_the_rest():
     clock = TrainingClock(1, 12, 1.0)
     plan = generator(image, index, clock)
     plan.validate()
-    regions = generator.regions(image, index, clock, 1.0)
+    regions = generator.regions(image, index, clock, probability=1.0)
     for row, (context, target) in enumerate(rows_of(plan)):
         rank = regions.rank[row].flatten().tolist()
         assert context == {(0, patch) for patch, r in enumerate(rank) if r == 4}
@@ -154,9 +154,9 @@ def test_curriculum_accepts_the_share_that_lambda_says():
     image, index = encoded((8, 8), 1500), torch.arange(1500)
     for unit in ('sample', 'region'):
         generator = DiscriminativeMaskGenerator(curriculum=dict(unit=unit))
-        full = generator.regions(image, index, TrainingClock(), 1.0)
+        full = generator.regions(image, index, TrainingClock(), probability=1.0)
         born = (full.source < Source.RANDOM)[:, :-1]
-        part = generator.regions(image, index, TrainingClock(), 0.3)
+        part = generator.regions(image, index, TrainingClock(), probability=0.3)
         kept = (part.source < Source.RANDOM)[:, :-1]
         share = kept.sum() / born.sum()
         assert share.item() == pytest.approx(0.3, abs=0.05)
@@ -174,10 +174,10 @@ def test_curriculum_accepts_the_share_that_lambda_says():
 def test_sources_follow_their_regions_into_another_order():
     image, index = encoded((7, 9), 6), torch.arange(6)
     clock = TrainingClock(0, 0, 1.0)
-    plain = DiscriminativeMaskGenerator().regions(image, index, clock, 1.0)
+    plain = DiscriminativeMaskGenerator().regions(image, index, clock, probability=1.0)
     for order in ('inverse', 'random', 'spatial'):
         other = DiscriminativeMaskGenerator(order=order)
-        other = other.regions(image, index, clock, 1.0)
+        other = other.regions(image, index, clock, probability=1.0)
         for row in range(6):
             for patch in range(63):
                 before = plain.source[row, plain.rank[row].flatten()[patch]]

@@ -7,6 +7,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dseq_mm.models.jepa import TrainingClock
 from dseq_mm.regions import candidates, components, fill, growth, selection
 from tests.models.builders import build_jepa, images, samples
+from tests.models.test_jepa import regularized
 
 READS = ('_local_scalar_dense', 'nonzero', 'masked_select', 'equal', 'is_nonzero')
 
@@ -58,6 +59,10 @@ def generator(**kwargs):
         (dict(mask_generator=generator(curriculum=dict(unit='region'))), 1),
         (dict(mask_generator=generator(rule=dict(released=True))), 1),
         (dict(mask_generator=generator() | dict(saliency=dict(type='GradCAM'))), 2),
+        (regularized('CJEPA'), 1),
+        (regularized('DSeqCJEPA', pairs='blocks'), 1),
+        (regularized('IJEPA', type='SIGRegHead'), 1),
+        (regularized('IJEPA', type='SIGRegHead', on='prediction'), 1),
     ],
 )
 def test_lengths_are_read_once(monkeypatch, kwargs, expected):

@@ -29,7 +29,6 @@ from tests.oracles.plans import normalized, random_plan
 from tests.projects import dmt_oracle as oracle
 
 CONFIGS = Path(__file__).parents[2] / 'projects' / 'dmt_jepa' / 'configs'
-PAIRS = dict(target_encoder='backbone', target_head='context_head')
 GRID, COUNT = (3, 4), 12
 OPTIONS = [dict(query=query) for query in QUERIES]
 OPTIONS += [dict(query='image_mean', released=True), dict(window=5, neighbors=9)]
@@ -262,7 +261,7 @@ def test_hook_averages_the_head_by_the_formula():
     model = build(target_encoder=dict(momentum=0.9)).double()
     wrapper = SimpleNamespace(_accumulative_counts=1, should_update=lambda: True)
     runner = SimpleNamespace(model=model, max_iters=5, optim_wrapper=wrapper)
-    hook = TargetEncoderHook(PAIRS)
+    hook = TargetEncoderHook()
     hook.before_train(runner)
     names = [name for name, _ in model.context_head.named_parameters()]
     expected = {k: v.clone() for k, v in model.target_head.module.state_dict().items()}
@@ -278,15 +277,6 @@ def test_hook_averages_the_head_by_the_formula():
             found = model.target_head.module.get_parameter(name)
             assert_close(found, expected[name], **exact)
     assert model.target_head.steps == model.target_encoder.steps == 3
-
-
-def test_a_head_that_no_hook_averages_is_refused():
-    model = build()
-    wrapper = SimpleNamespace(_accumulative_counts=1)
-    runner = SimpleNamespace(model=model, max_iters=5, optim_wrapper=wrapper)
-    TargetEncoderHook().before_train(runner)
-    with pytest.raises(ValueError, match='pairs=.*target_head'):
-        model.loss(images(2), samples(range(2)))
 
 
 def test_checkpoint_restores_both_heads_and_one_without_them_is_refused(tmp_path):

@@ -82,7 +82,9 @@ def ranks(model, image, index):
     generator = model.mask_generator
     encoded = model.target_encoder.module.encode(image[None], generator.hidden)
     lam = generator.probability(model.clock.progress)
-    regions = generator.regions(encoded, torch.tensor([index]), model.clock, lam)
+    regions = generator.regions(
+        encoded, torch.tensor([index]), model.clock, probability=lam
+    )
     return regions.rank.flatten().tolist()
 
 

@@ -211,3 +211,18 @@ def test_batches_larger_than_the_data(by_epoch):
         loop = IterBasedTrainLoop(runner, loader, max_iters=5)
         launch._check_epoch(loop)
         assert [len(next(loop.dataloader_iterator)) for _ in range(5)] == [4] * 5
+
+
+def test_none_turns_off_any_default_hook():
+    hooks = dict(timer=None, clock=None, logger=dict(type='LoggerHook'))
+    cfg = make_config(default_hooks=hooks)
+    launch.turn_off_hooks(cfg)
+    assert cfg.default_hooks == dict(timer=None, logger=dict(type='LoggerHook'))
+    launch.turn_off_hooks(make_config())
+
+
+def test_mmengine_has_the_hooks_that_it_turns_off_itself():
+    class Fake:
+        register_hook = list().append
+
+    Runner.register_default_hooks(Fake(), dict.fromkeys(launch.MMENGINE_HOOKS))

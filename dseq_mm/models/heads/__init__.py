@@ -2,5 +2,13 @@
 
 from .base import RegularizerHead, gather_images
 from .latent import LatentPredictionHead
+from .sigreg import SIGRegHead
+from .vicreg import VICRegHead
 
-__all__ = ['LatentPredictionHead', 'RegularizerHead', 'gather_images']
+__all__ = [
+    'LatentPredictionHead',
+    'RegularizerHead',
+    'SIGRegHead',
+    'VICRegHead',
+    'gather_images',
+]

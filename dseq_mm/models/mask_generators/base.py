@@ -13,7 +13,7 @@ from ...plan import PredictionPlan
 from ..encoder import EncodedImage
 from ..saliency import LatentLoss
 
-# What a stream of draws is for; part of its key.
+# What a stream of draws is for; part of its key. Outside the package take 1000 and up.
 BLOCKS, REGIONS, BATCH = range(3)
 
 

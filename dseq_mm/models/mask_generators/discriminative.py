@@ -105,7 +105,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
                 self.stats = {}
                 return self.multi_block(encoded, sample_idx, clock)
             probability = 1.0
-        regions = self.regions(encoded, sample_idx, clock, probability, latent_loss)
+        regions = self.regions(encoded, sample_idx, clock, latent_loss, probability)
         return self._plan(regions.rank.flatten(1))  # (B, H, W) -> (B, P)
 
     def probability(self, progress: float) -> float:
@@ -122,7 +122,12 @@ class DiscriminativeMaskGenerator(MaskGenerator):
 
     @torch.no_grad()
     def regions(
-        self, encoded, sample_idx, clock, probability: float, latent_loss=None
+        self,
+        encoded,
+        sample_idx,
+        clock,
+        latent_loss=None,
+        probability: float | None = None,
     ) -> Regions:
         """Regions in the order of prediction.
 
@@ -130,12 +135,14 @@ class DiscriminativeMaskGenerator(MaskGenerator):
             encoded: See :meth:`forward`.
             sample_idx: See :meth:`forward`.
             clock: See :meth:`forward`.
-            probability: Lambda.
             latent_loss: See :meth:`forward`.
+            probability: Lambda; that of the clock by default.
 
         Returns:
             The regions after curriculum and ordering.
         """
+        if probability is None:
+            probability = self.probability(clock.progress)
         num = self.rule.num_regions
         key = hash_integers(self.seed or 0, clock.epoch, REGIONS)
         draws = keyed_uniform(key, sample_idx, 10 * num)

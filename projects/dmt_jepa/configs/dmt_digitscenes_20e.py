@@ -5,8 +5,3 @@ model = dict(
     type='DMTJEPA',
     aggregation=dict(query='selected_mean', window=3, neighbors=4),
 )
-default_hooks = dict(
-    target_encoder=dict(
-        pairs=dict(target_encoder='backbone', target_head='context_head')
-    )
-)

@@ -6,11 +6,6 @@ model = dict(
     type='DMTJEPA',
     aggregation=dict(query='selected_mean', window=3, neighbors=4),
 )
-default_hooks = dict(
-    target_encoder=dict(
-        pairs=dict(target_encoder='backbone', target_head='context_head')
-    )
-)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(start_factor=0.2, end=40)  # 2e-4 -> 1e-3
 param_scheduler[1].update(begin=40, T_max=560)

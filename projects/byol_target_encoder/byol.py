@@ -1,0 +1,68 @@
+"""BYOL whose target network moves with the optimizer.
+
+Shape legend: ``B`` images, ``C`` channels of the projection.
+"""
+
+import torch
+from mmpretrain.models import BYOL
+from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
+from torch import Tensor
+
+
+@MODELS.register_module()
+class BYOLWithTargetEncoder(BYOL):
+    """`BYOL <https://arxiv.org/abs/2006.07733>`_ with the target encoder of dseq_mm.
+
+    The host moves its target network in the forward pass, at every iteration. Here
+    :class:`~dseq_mm.engine.hooks.TargetEncoderHook` moves it, once per *optimizer*
+    step. Backbone and neck have an average each, so that ``target_encoder`` is what the
+    kNN hook and the tools of dseq_mm look for: the average of the backbone alone.
+
+    Args:
+        *args: See :class:`mmpretrain.models.BYOL`.
+        target_encoder: Momentum of the averages, see
+            :class:`~dseq_mm.models.TargetEncoder`.
+        **kwargs: See :class:`mmpretrain.models.BYOL`; ``base_momentum`` has no effect.
+    """
+
+    #: EMA copies, and what each averages; TargetEncoderHook moves them.
+    averages = dict(target_encoder='backbone', target_neck='neck')
+
+    def __init__(self, *args, target_encoder: dict | None = None, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        del self.target_net
+        average = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
+        self.target_encoder = MODELS.build(
+            average, default_args=dict(model=self.backbone)
+        )
+        self.target_neck = MODELS.build(average, default_args=dict(model=self.neck))
+
+    def init_weights(self) -> None:
+        """Initialize; the target network starts as the online network."""
+        super().init_weights()
+        self.target_encoder.copy_parameters(self.backbone)
+        self.target_neck.copy_parameters(self.neck)
+
+    def loss(
+        self, inputs: list[Tensor], data_samples: list[DataSample], **kwargs
+    ) -> dict[str, Tensor]:
+        """Each view predicts the other's target projection (BYOL, Eq. 2, both ways).
+
+        Args:
+            inputs: Two views of the images, each ``(B, 3, height, width)``.
+            data_samples: Unused.
+            **kwargs: Unused.
+
+        Returns:
+            ``loss``, scaled and shifted as the host's.
+        """
+        first, second = inputs
+        online_first = self.neck(self.backbone(first))[0]  # (B, C)
+        online_second = self.neck(self.backbone(second))[0]
+        with torch.no_grad():
+            target_first = self.target_neck(self.target_encoder(first))[0]
+            target_second = self.target_neck(self.target_encoder(second))[0]
+        loss = self.head.loss(online_first, target_second)
+        loss = loss + self.head.loss(online_second, target_first)
+        return dict(loss=2.0 * loss)
