@@ -27,6 +27,7 @@ KINDS = dict(
     coco='mask-rcnn_{}_25e_coco',
     ade20k='upernet_{}_160k_ade20k',
 )
+SMALL = KINDS['linear'].format('vits16')  # ours
 TWINS = dict(
     linear='linear_digits_28e',
     finetune='finetune_digits_50e',
@@ -77,6 +78,7 @@ def names():
     ]
     others = KINDS.keys() - {'coco', 'ade20k'}
     return {
+        SMALL,
         *dense,
         *(KINDS[kind].format(arch) for kind in others for arch in DEPTHS),
         *TWINS.values(),
@@ -102,7 +104,7 @@ def test_config_builds(path):
     assert frozen != any(n.startswith('backbone.') for n in trained)
     assert any(not n.startswith('backbone.') for n in trained)
     arch = path.stem.split('_')[1]
-    depth, width = DEPTHS.get(arch, (4, 96))
+    depth, width = (DEPTHS | dict(vits16=(12, 384))).get(arch, (4, 96))
     assert (model.backbone.num_layers, model.backbone.embed_dims) == (depth, width)
     assert 'dseq_mm' in cfg.custom_imports.imports
 
@@ -201,6 +203,17 @@ def test_linear_probe_is_the_papers_protocol(kind, arch):
         assert loader.dataset.data_root == train.data_root
         own = [loader.dataset.get(key) for key in ('split', 'data_prefix')]
         assert own != [train.get(key) for key in ('split', 'data_prefix')]
+
+
+def test_small_linear_probe_is_that_of_vit_b():
+    base = load(KINDS['linear'].format('vitb16')).to_dict()
+    changes = set(differences(base, load(SMALL).to_dict()))
+    assert changes == {
+        ('model', 'backbone', 'arch'),
+        ('model', 'neck', 1, 'input_features'),
+        ('model', 'head', 'in_channels'),
+    }
+    assert load(SMALL).model.head.in_channels == 4 * 384
 
 
 @pytest.mark.parametrize('arch', DEPTHS)

@@ -97,8 +97,8 @@ class TargetEncoderHook(Hook):
             if not hasattr(model, name):
                 raise ValueError(
                     f'TargetEncoderHook: {type(model).__name__} has no {name}. Name '
-                    'what it has in an attribute `averages`, or turn the hook off: '
-                    'default_hooks = dict(target_encoder=None).'
+                    'what it has in an attribute `averages`, or take the hook out of '
+                    'default_hooks (with the tools of dseq_mm: target_encoder=None).'
                 )
         accumulated = runner.optim_wrapper._accumulative_counts
         for copy in averages:

@@ -17,6 +17,9 @@ from .checkpoint import read_config_text
 
 ENCODERS = dict(target='target_encoder.module.', context='backbone.')
 _DENSE_HEAD = re.compile(r'(\w+_head|roi_heads)\.')  # not the `head.` of classifiers
+_CLASS_HEAD = re.compile(r'head\.(?!predictor\.)')  # a predictor is MoCo v3's, BYOL's
+# mmpretrain tells these names to its zoo only when it builds such a network
+_MOCO_V3_SMALL = dict.fromkeys(('mocov3-s', 'mocov3-small'), dict(num_heads=12))
 
 
 class Architecture(NamedTuple):
@@ -29,6 +32,7 @@ class Architecture(NamedTuple):
         grid: Patches per side at the pre-training size.
         pretraining: Name of its pre-training configs after that of the method.
         words: What it is called in messages and in the table.
+        num_heads: Attention heads.
     """
 
     embed_dims: int
@@ -37,16 +41,18 @@ class Architecture(NamedTuple):
     grid: int
     pretraining: str
     words: str
+    num_heads: int
 
 
 ARCHITECTURES = {
-    'vitb16': Architecture(768, 12, 16, 14, 'vitb16_600e', 'ViT-B/16 at 224 px'),
-    'vitl16': Architecture(1024, 24, 16, 14, 'vitl16_600e', 'ViT-L/16 at 224 px'),
+    'vits16': Architecture(384, 12, 16, 14, 'vits16_100e', 'ViT-S/16 at 224 px', 6),
+    'vitb16': Architecture(768, 12, 16, 14, 'vitb16_600e', 'ViT-B/16 at 224 px', 12),
+    'vitl16': Architecture(1024, 24, 16, 14, 'vitl16_600e', 'ViT-L/16 at 224 px', 16),
     'vith16-448': Architecture(
-        1280, 32, 16, 28, 'vith16-448_300e', 'ViT-H/16 at 448 px'
+        1280, 32, 16, 28, 'vith16-448_300e', 'ViT-H/16 at 448 px', 16
     ),
     'digits': Architecture(
-        96, 4, 4, 6, 'digitscenes_20e', 'the ViT of DigitScenes at 24 px'
+        96, 4, 4, 6, 'digitscenes_20e', 'the ViT of DigitScenes at 24 px', 3
     ),
 }
 
@@ -109,6 +115,34 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
     return state
 
 
+def method_of(meta: dict) -> str | None:
+    """Reads by which algorithm a checkpoint was trained.
+
+    Args:
+        meta: ``meta`` of a checkpoint, or metadata of an exported file.
+
+    Returns:
+        Class name, whatever class it is; None if the file does not say it.
+    """
+    model = _part(read_config_text(meta.get('cfg')), 'model')
+    found = meta.get('method') or model.get('type')
+    name = found.rpartition('.')[2] if isinstance(found, str) else ''
+    return name if name.isidentifier() else None
+
+
+def is_finished(state: dict[str, Tensor]) -> bool:
+    """Tells a classifier, detector or segmentor from a pre-training checkpoint.
+
+    Args:
+        state: Name to tensor, as :func:`state_dict_of` returns it.
+
+    Returns:
+        Whether there is the head of one, and no target encoder.
+    """
+    heads = any(_DENSE_HEAD.match(key) or _CLASS_HEAD.match(key) for key in state)
+    return heads and 'target' not in split_encoders(state)
+
+
 def split_encoders(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Finds the encoders in a state dict.
 
@@ -117,7 +151,9 @@ def split_encoders(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 
     Returns:
         'target' and 'context' (the prefix ``backbone.``), where they exist, to their
-        tensors without prefix; 'plain' where the names have no such prefix.
+        tensors without prefix; 'plain' where the names have no such prefix. Of MAE and
+        MoCo v3 it is the trained encoder, 'context', as is usual for both; the momentum
+        encoder of MoCo v3 is left out.
     """
     found = {
         encoder: {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
@@ -174,13 +210,12 @@ def whole_model_notes(checkpoint: dict) -> list[str]:
         One line for the log, or none.
     """
     state = state_dict_of(checkpoint)
-    head = next((key for key in state if key.startswith('head.')), None)
-    parts = split_encoders(state)
-    if head is None or 'context' not in parts or 'target' in parts:
+    head = next((key for key in state if _CLASS_HEAD.match(key)), None)
+    if head is None or not is_finished(state) or 'context' not in split_encoders(state):
         return []
     return [
         f'It is the encoder of a whole model with head ({head}), not of a pre-training '
-        'checkpoint of dseq_mm: it may have been fine-tuned already.'
+        'checkpoint: it may have been fine-tuned already.'
     ]
 
 
@@ -223,7 +258,7 @@ def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, A
     config = _part(_part(read_config_text(config_text), 'model'), 'backbone')
     arch = config.get('arch', 'base')
     if isinstance(arch, str):
-        arch = VisionTransformer.arch_zoo.get(arch.lower())
+        arch = (VisionTransformer.arch_zoo | _MOCO_V3_SMALL).get(arch.lower())
     heads = arch.get('num_heads') if config and isinstance(arch, dict) else None
     hidden = state.get('layers.0.ffn.layers.0.0.weight')
     size = config.get('img_size', 224) if config else None

@@ -9,19 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import METADATA_KEY, load_checkpoint, read_config_text
+from .checkpoint import METADATA_KEY, load_checkpoint
 from .contents import (
     check_finite,
     check_vit,
     describe_vit,
     file_sha256,
+    is_finished,
     meta_of,
+    method_of,
     split_encoders,
     state_dict_of,
 )
 
 LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm')
-METHODS = ('DSeqJEPA', 'IJEPA')
 _TIMM_NAMES = (
     (r'^(cls_token|pos_embed)$', r'\1'),
     (r'^patch_embed\.projection\.(\w+)$', r'patch_embed.proj.\1'),
@@ -73,7 +74,8 @@ def export_backbone(
     Args:
         checkpoint: Path of the pre-training checkpoint.
         out: Path to write, ending in ``.pth`` or ``.safetensors``.
-        encoder: 'target' (the EMA encoder) or 'context'.
+        encoder: 'target' (the EMA encoder) or 'context'. A pre-training checkpoint
+            without target encoder, such as MAE's, gives the encoder that it has.
         layout: Whose key names: 'mmpretrain', 'mmdet' and 'mmseg' share them, 'timm'
             has its own.
 
@@ -94,7 +96,10 @@ def export_backbone(
     if not out.parent.is_dir():
         raise FileNotFoundError(f'make the folder {out.parent} first')
     source = load_checkpoint(checkpoint)
-    encoders = split_encoders(state_dict_of(source))
+    whole = state_dict_of(source)
+    encoders = split_encoders(whole)
+    if encoder == 'target' and [*encoders] == ['context'] and not is_finished(whole):
+        encoder = 'context'
     if encoder not in encoders:
         raise ValueError(
             f'{checkpoint} has no {encoder} encoder; it has: {", ".join(encoders)}. '
@@ -161,21 +166,6 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
         "global_pool='avg', fc_norm=False, num_classes=0)\n"
         f'model.load_state_dict({load})'
     )
-
-
-def method_of(meta: dict) -> str | None:
-    """Reads by which method a checkpoint was pre-trained.
-
-    Args:
-        meta: ``meta`` of a pre-training checkpoint, or metadata of an exported file.
-
-    Returns:
-        Class name, one of ``METHODS``; None if the file does not say it.
-    """
-    model = read_config_text(meta.get('cfg')).get('model')
-    found = model.get('type') if isinstance(model, dict) else None
-    name = str(meta.get('method') or found).rpartition('.')[2]
-    return name if name in METHODS else None
 
 
 def _metadata(

@@ -42,44 +42,53 @@ def _find_own_base(cfg_path: str, filename: str) -> tuple[str, str | None]:
     return _find_base(cfg_path, filename)
 
 
-def shipped_configs() -> list[Path]:
-    """Lists the configs that the package ships, without those in ``_base_``.
+def shipped_configs(package: str = 'dseq_mm') -> list[Path]:
+    """Lists the configs that a package ships, without those in ``_base_``.
+
+    Args:
+        package: This one, or the import name of an installed library of OpenMMLab.
 
     Returns:
         Their paths; those of the top folder come first.
     """
-    folder = _config_folder()
+    folder = _config_folder(package)
     found = [path.relative_to(folder) for path in folder.rglob('*.py')]
     found = sorted(found, key=lambda path: (len(path.parts), path))
     return [folder / path for path in found if '_base_' not in path.parts]
 
 
 def resolve_config(name: str) -> str:
-    """Find a config by path, or by its name among those that the package ships.
+    """Find a config by path, or by its name among those that a package ships.
 
     Args:
-        name: A path, or a name such as ``'dseq_vitb16_600e'``, with or without ``.py``
-            and folder.
+        name: A path; or a name such as ``'dseq_vitb16_600e'``, with or without ``.py``
+            and folder; or such a name in a library of OpenMMLab, after ``'::'``, such
+            as ``'mmpretrain::mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'``.
 
     Returns:
         Path of an existing file.
 
     Raises:
-        ValueError: If there is none, with the nearest names.
+        ValueError: If there is none, with the nearest names; or the library is not
+            installed.
     """
     _add_projects()
     if Path(name).is_file():
         return name
-    wanted = Path(name if name.endswith('.py') else f'{name}.py')
-    shipped = shipped_configs()
+    package, separator, inner = name.rpartition('::')
+    package = package or 'dseq_mm'
+    wanted = Path(inner if inner.endswith('.py') else f'{inner}.py')
+    shipped = shipped_configs(package)
     for path in shipped:
         if path.parts[-len(wanted.parts) :] == wanted.parts:
             return str(path)
-    names = [path.stem for path in shipped]
-    near = get_close_matches(wanted.stem, names, n=3) or names
+    mark = package + separator if separator else ''
+    names = [mark + path.stem for path in shipped]
+    others = [] if separator else names  # a library's are too many to list
+    near = get_close_matches(mark + wanted.stem, names, n=3) or others
     raise ValueError(
-        f'{name!r} is neither a file nor a config of dseq_mm. '
-        f'Near it: {", ".join(near) or "none"} (in {_config_folder()}).'
+        f'{name!r} is neither a file nor a config of {package}. '
+        f'Near it: {", ".join(near) or "none"} (in {_config_folder(package)}).'
     )
 
 
@@ -147,10 +156,21 @@ def _imports(library: str) -> bool:
     return True
 
 
-def _config_folder() -> Path:
-    shipped = PACKAGE / '.mim' / 'configs'
-    # a clone that was not installed has them beside the package
-    return shipped if shipped.is_dir() else PACKAGE.parent / 'configs'
+def _config_folder(package: str = 'dseq_mm') -> Path:
+    """Where a package has its configs."""
+    if package == 'dseq_mm':
+        shipped = PACKAGE / '.mim' / 'configs'
+        # a clone that was not installed has them beside the package
+        return shipped if shipped.is_dir() else PACKAGE.parent / 'configs'
+    # by the import name: that of the distribution may be another
+    spec = find_spec(package) if package in MODULE2PACKAGE else None
+    if spec is None or spec.origin is None:
+        raise ValueError(
+            f'{package!r}, before the "::", is no library of OpenMMLab that is '
+            'installed; `python -m dseq_mm.doctor` says which are and how to install '
+            'others. The form is LIBRARY::FOLDER/CONFIG.py.'
+        )
+    return Path(spec.origin).parent / '.mim' / 'configs'
 
 
 def _add_projects() -> None:

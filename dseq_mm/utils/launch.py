@@ -36,7 +36,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         parser: Where they go.
     """
     parser.add_argument(
-        'config', help='path of a config, or its name, such as dseq_vitb16_600e'
+        'config',
+        help='path of a config, or its name, such as dseq_vitb16_600e or '
+        'mmpretrain::mae/NAME.py',
     )
     parser.add_argument(
         '--work-dir', help='where logs and results go (work_dirs/NAME_OF_CONFIG)'
@@ -82,7 +84,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         # an ablation's file serves several budgets, named by a variable
-        name = [Path(args.config).stem, *cfg.env_variables.values()]
+        name = [Path(path).stem, *cfg.env_variables.values()]
         cfg.work_dir = str(Path('work_dirs') / '_'.join(name))
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field) is not None:

@@ -6,9 +6,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpretrain.models import VisionTransformer
+from mmpretrain.registry import MODELS
 
-from dseq_mm.transfer import contents
-from dseq_mm.utils.configs import shipped_configs
+from dseq_mm.transfer import DenseViT, contents
+from dseq_mm.transfer.initialize import compare_keys
+from dseq_mm.utils.configs import resolve_config, shipped_configs
 from tests.transfer.conftest import ARCH, ODD, odd_contents
 
 
@@ -73,5 +75,69 @@ def test_known_architectures_are_those_of_the_pretraining_configs():
         if isinstance(arch, str):
             arch = VisionTransformer.arch_zoo[arch]
         assert (arch['embed_dims'], arch['num_layers']) == known[:2]
+        assert arch['num_heads'] == known.num_heads
         assert backbone.get('patch_size', 16) == known.patch_size
         assert backbone.get('img_size', 224) == known.grid * known.patch_size
+
+
+STOCK = {
+    'mae/mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k': 'MAE',
+    'mae/mae_vit-large-p16_8xb512-amp-coslr-1600e_in1k': 'MAE',
+    'mocov3/mocov3_vit-base-p16_16xb256-amp-coslr-300e_in1k': 'MoCoV3',
+    'mocov3/mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k': 'MoCoV3',
+    'maskfeat/maskfeat_vit-base-p16_8xb256-amp-coslr-300e_in1k': 'MaskFeat',
+    'milan/milan_vit-base-p16_16xb256-amp-coslr-400e_in1k': 'MILAN',
+    'mff/mff_vit-base-p16_8xb512-amp-coslr-800e_in1k': 'MFF',
+    'eva/eva-mae-style_vit-base-p16_16xb256-coslr-400e_in1k': 'EVA',
+}
+
+
+@pytest.mark.parametrize('name', STOCK)
+def test_reads_what_mmpretrain_trains(name):
+    """Key by key, without values, and without networks that only make targets."""
+    cfg = Config.fromfile(resolve_config(f'mmpretrain::{name}.py'))
+    cfg.model.pop('target_generator', None)
+    with torch.device('meta'):
+        algorithm = MODELS.build(cfg.model)
+    checkpoint = dict(state_dict=algorithm.state_dict(), meta=dict(cfg=cfg.pretty_text))
+    assert contents.method_of(checkpoint['meta']) == STOCK[name]
+    assert contents.whole_model_notes(checkpoint) == []
+    encoder, state = contents.choose_encoder(checkpoint)
+    assert encoder == 'context'
+    assert state.keys() == algorithm.backbone.state_dict().keys()
+    facts = contents.facts_of(checkpoint, state)
+    assert facts['num_heads'] == algorithm.backbone.arch_settings['num_heads']
+    assert facts['grid'] == [14, 14] and facts['class_token']
+    with torch.device('meta'):
+        vit = DenseViT(arch=algorithm.backbone.arch_settings, img_size=224)
+    report = compare_keys(vit.state_dict(), state, encoder)
+    assert not report.missing and not report.mismatched
+    # parts that only the pre-training has
+    parts = {key.split('.')[0] for key in report.unexpected}
+    assert parts <= {'mask_token', 'proj_layers', 'proj_weights'}
+
+
+def test_heads_of_moco_v3_small(build_vit, monkeypatch):
+    # before the first MoCoV3ViT is built, the zoo does not know the name
+    zoo = {k: v for k, v in VisionTransformer.arch_zoo.items() if 'mocov3' not in k}
+    monkeypatch.setattr(VisionTransformer, 'arch_zoo', zoo)
+    cfg = Config(dict(model=dict(backbone=dict(arch='mocov3-small'))))
+    facts = contents.describe_vit(build_vit().state_dict(), cfg.pretty_text)
+    assert facts['num_heads'] == 12
+
+
+@pytest.mark.parametrize(
+    ('key', 'finished'),
+    [
+        ('head.fc.weight', True), ('head.layers.head.weight', True),
+        ('rpn_head.conv.weight', True), ('auxiliary_head.conv.weight', True),
+        ('head.predictor.fc0.weight', False), ('neck.mask_token', False),
+        ('momentum_encoder.module.0.ln1.weight', False),
+    ],
+)  # fmt: skip
+def test_finished_models_have_a_head(build_vit, key, finished):
+    state = {f'backbone.{k}': v for k, v in build_vit().state_dict().items()}
+    state[key] = torch.zeros(1)
+    assert contents.is_finished(state) == finished
+    state['target_encoder.module.ln1.weight'] = torch.zeros(1)
+    assert not contents.is_finished(state)

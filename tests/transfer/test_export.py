@@ -80,7 +80,10 @@ def test_loads_into_the_stock_vit(
     [
         ("type='DSeqJEPA', ", 'DSeqJEPA'),
         ("type='mmpretrain.IJEPA', ", 'IJEPA'),
-        ("type='MAE', ", None),
+        ("type='mmpretrain.models.selfsup.mae.MAE', ", 'MAE'),
+        ("type='projects.Own', ", 'Own'),
+        ("type='no class', ", None),
+        ('type=None, ', None),
         ('', None),
     ],
 )
@@ -100,6 +103,7 @@ def test_the_file_says_its_method(tmp_path, pretraining, suffix, written, expect
 def test_a_file_without_config_has_no_method():
     assert method_of({}) is None
     assert method_of(dict(cfg='not Python (', method=None)) is None
+    assert method_of(dict(method=['MAE'])) is None
 
 
 @pytest.mark.parametrize('class_token', [True, False])
@@ -156,9 +160,15 @@ def test_wrong_requests(tmp_path, pretraining, build_vit):
     with pytest.raises(FileNotFoundError, match='make the folder'):
         export_backbone(path, tmp_path / 'none' / 'a.pth')
     only = {f'backbone.{k}': v for k, v in context.state_dict().items()}
-    torch.save(dict(state_dict=only), tmp_path / 'mae.pth')
-    with pytest.raises(ValueError, match='no target encoder; it has: context'):
-        export_backbone(tmp_path / 'mae.pth', tmp_path / 'a.pth')
+    for head in ('head.fc', 'decode_head.conv_seg'):  # trained with labels
+        state = {**only, f'{head}.weight': torch.zeros(3)}
+        torch.save(dict(state_dict=state), tmp_path / 'finished.pth')
+        with pytest.raises(ValueError, match='no target encoder; it has: context'):
+            export_backbone(tmp_path / 'finished.pth', tmp_path / 'a.pth')
+    only_target = {f'target_encoder.module.{k[9:]}': v for k, v in only.items()}
+    torch.save(dict(state_dict=only_target), tmp_path / 'target.pth')
+    with pytest.raises(ValueError, match='no context encoder; it has: target'):
+        export_backbone(tmp_path / 'target.pth', tmp_path / 'a.pth', 'context')
     torch.save(context.state_dict(), tmp_path / 'plain.pth')
     with pytest.raises(ValueError, match='use it as it is'):
         export_backbone(tmp_path / 'plain.pth', tmp_path / 'a.pth')
@@ -169,6 +179,25 @@ def test_wrong_requests(tmp_path, pretraining, build_vit):
     with pytest.raises(ValueError, match='not finite'):
         export_backbone(tmp_path / 'nan.pth', tmp_path / 'a.pth', 'context')
     assert not (tmp_path / 'a.pth').exists()
+
+
+@pytest.mark.parametrize(
+    'others', [['neck.decoder_pos_embed'], ['head.predictor.fc0.weight']]
+)
+def test_the_only_encoder_is_exported(tmp_path, build_vit, images, others):
+    """Pre-training without target encoder: MAE has a neck, MoCo v3 a predictor."""
+    context, momentum = build_vit(seed=1), build_vit(seed=2)
+    state = {f'backbone.{k}': v for k, v in context.state_dict().items()}
+    state.update(
+        {f'momentum_encoder.module.0.{k}': v for k, v in momentum.state_dict().items()}
+    )
+    state.update(dict.fromkeys(others, torch.zeros(3)))
+    torch.save(dict(state_dict=state), tmp_path / 'whole.pth')
+    meta = export_backbone(tmp_path / 'whole.pth', tmp_path / 'a.pth')
+    assert meta['encoder'] == 'context'
+    module = build_vit(seed=3)
+    module.load_state_dict(load_checkpoint(tmp_path / 'a.pth')['state_dict'])
+    assert torch.equal(features(module, images), features(context, images))
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])

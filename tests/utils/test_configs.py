@@ -1,6 +1,7 @@
 """Configs by name and across packages."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from mmengine.config import Config
@@ -66,6 +67,41 @@ def test_bases_are_no_configs(shipped):
 def test_nearest_names_cover_sub_folders(shipped):
     with pytest.raises(ValueError, match='Near it: mask-rcnn_vitb16 '):
         configs.resolve_config('mask-rcnn_vitl16')
+
+
+STOCK = 'mae_vit-base-p16_8xb512-amp-coslr-300e_in1k'
+
+
+@pytest.mark.parametrize('name', [f'mae/{STOCK}.py', f'mae/{STOCK}', STOCK])
+def test_configs_of_libraries(name):
+    path = Path(configs.resolve_config(f'mmpretrain::{name}'))
+    assert path.parts[-4:] == ('.mim', 'configs', 'mae', f'{STOCK}.py')
+    assert Config.fromfile(path).model.type == 'MAE'
+
+
+def test_own_configs_with_our_name(shipped):
+    for name in ('dseq_small', 'transfer/mask-rcnn_vitb16'):
+        found = configs.resolve_config(f'dseq_mm::{name}')
+        assert found == configs.resolve_config(name)
+
+
+@pytest.mark.parametrize(
+    ('name', 'message'),
+    [
+        (
+            'mmpretrain::mae/mae_vit-base_300e.py',
+            f'Near it: .*mmpretrain::{STOCK[:17]}',
+        ),
+        ('mmpretrain::default_runtime', 'config of mmpretrain'),  # a base
+        ('mmrotate::a/b.py', "'mmrotate', before.*dseq_mm.doctor.*LIBRARY::FOLDER"),
+        ('torch::a/b.py', '\'torch\', before the "::", is no library of OpenMMLab'),
+        ('::x', 'config of dseq_mm'),
+        ('a::b::c', "'a::b', before"),
+    ],
+)
+def test_wrong_configs_of_libraries(name, message):
+    with pytest.raises(ValueError, match=message):
+        configs.resolve_config(name)
 
 
 def test_clone_without_installation(tmp_path, monkeypatch):

@@ -6,9 +6,14 @@ package.
 """
 
 SOURCE = 'He et al., DSeq-JEPA, arXiv 2511.17354, tables 1 to 3'
-NAMES = dict(
-    IJEPA='I-JEPA', DSeqJEPA='DSeq-JEPA', CJEPA='C-JEPA', DSeqCJEPA='DSeq-C-JEPA'
-)  # class name to the paper's word, where they differ
+_NAMES = dict(
+    IJEPA='I-JEPA',
+    DSeqJEPA='DSeq-JEPA',
+    CJEPA='C-JEPA',
+    DSeqCJEPA='DSeq-C-JEPA',
+    DMTJEPA='DMT-JEPA',
+    MoCoV3='MoCo v3',
+)  # class name to what it is called, where they differ
 
 _COLUMNS = 'epochs linear finetune inat21 cub cars box mask miou'.split()
 _ = None  # not in the paper
@@ -40,6 +45,18 @@ _CLEVR = {  # ViT-L/16: Clevr/Count, Clevr/Dist
 }
 
 
+def name_of(method: str) -> str:
+    """Writes the name of a method as papers do.
+
+    Args:
+        method: Class name.
+
+    Returns:
+        The name in tables and notes.
+    """
+    return _NAMES.get(method, method)
+
+
 def _figures():
     figures = {
         key: {k: v for k, v in zip(_COLUMNS, row, strict=True) if v is not None}
@@ -53,8 +70,9 @@ def _figures():
 FIGURES: dict[tuple[str, str], dict[str, float]] = _figures()
 """The paper's figures: method and architecture to column to percent.
 
-Methods go by their class names here (``DSeqJEPA``), architectures by the words in the
-names of configs (``vitb16``). Columns: ``linear`` and ``finetune`` (ImageNet),
-``inat21``, ``cub``, ``cars``, ``box`` and ``mask`` (AP on COCO), ``miou`` (ADE20K),
-``clevr-count``, ``clevr-dist``; and ``epochs`` of the pre-training.
+Methods go by their class names here and in mmpretrain (``DSeqJEPA``, ``MAE``),
+architectures by the words in the names of configs (``vitb16``). Columns: ``linear`` and
+``finetune`` (ImageNet), ``inat21``, ``cub``, ``cars``, ``box`` and ``mask`` (AP on
+COCO), ``miou`` (ADE20K), ``clevr-count``, ``clevr-dist``; and ``epochs`` of the
+pre-training.
 """

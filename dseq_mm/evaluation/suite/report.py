@@ -27,6 +27,11 @@ RESUMED = (
     'Its random numbers are not those of an uninterrupted one, so that the result '
     'cannot be repeated bit by bit.'
 )
+_ENCODERS = dict(
+    target='target encoder (EMA)',
+    context='trained encoder (`backbone`, no EMA)',
+    plain='encoder (the file does not say which)',
+)
 _OLD = ('made by an older version, which did not record the protocol in full',)
 _OF_RUNS = 'reason fingerprint data resumed date minutes versions'.split()
 _LIBRARIES = ('dseq_mm', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
@@ -133,7 +138,7 @@ def build_table(subject: Subject, out: Path) -> dict:
         ),
         paper=dict(
             source=paper.SOURCE,
-            method=paper.NAMES.get(subject.method),
+            method=paper.name_of(subject.method) if figures else None,
             epochs=figures['epochs'] if figures else None,
         ),
         rows=rows,
@@ -209,11 +214,11 @@ def markdown(table: dict) -> str:
     """
     source = table['checkpoint']
     unknown = 'finished model' if source['finished'] else 'unknown method'
-    method = paper.NAMES.get(source['method'], unknown)
+    method = paper.name_of(source['method']) if source['method'] else unknown
     epoch = 'unknown' if source['epoch'] is None else source['epoch']
     parts = [
         f'# Transfer of {source["file"]}',
-        f'{method}, {source["architecture"]}, {source["encoder"]} encoder, epoch '
+        f'{method}, {source["architecture"]}, {_ENCODERS[source["encoder"]]}, epoch '
         f'{epoch}; sha256 `{source["sha256"]}`.',
         _results(table['rows']),
         '\n'.join(f'- {note}' for note in [*_footnotes(table), *table['notes']]),
@@ -271,7 +276,8 @@ def _footnotes(table: dict) -> list[str]:
         notes.append(
             f'"{PAPER_HEADING}": what {source["source"]}, reports for '
             f'{source["method"]} with this architecture after {source["epochs"]} '
-            'epochs of pre-training on ImageNet-1K. It was not measured here.'
+            'epochs of pre-training on ImageNet-1K, whatever the settings of this '
+            'checkpoint were. It was not measured here.'
         )
     if any(row['start'] == 'random weights' for row in table['rows']):
         notes.append(

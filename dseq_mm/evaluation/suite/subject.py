@@ -7,13 +7,15 @@ from pathlib import Path
 from ...transfer.checkpoint import load_checkpoint
 from ...transfer.contents import (
     ARCHITECTURES,
+    ENCODERS,
+    Architecture,
     choose_encoder,
     facts_of,
     file_sha256,
     meta_of,
+    method_of,
     whole_model_notes,
 )
-from ...transfer.export import method_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Subject:
         path: Where it is.
         sha256: Of the whole file.
         encoder: 'target', 'context' or 'plain' (the file does not say).
-        method: Class name of the pre-training method, None if the file does not say.
+        method: Class name of the pre-training method, None if the file does not say or
+            is finished.
         arch: Key of :data:`.contents.ARCHITECTURES`.
         class_token: Whether it has one.
         epoch: Epochs of pre-training, None if the file does not say.
@@ -59,16 +62,19 @@ def read_subject(path: str | Path) -> Subject:
     checkpoint = load_checkpoint(path)
     encoder, state = choose_encoder(checkpoint, name=str(path))
     meta = meta_of(checkpoint)
+    if encoder == 'plain' and meta.get('encoder') in list(ENCODERS):
+        encoder = meta['encoder']  # of an exported file
     facts = facts_of(checkpoint, state)
+    finished = bool(whole_model_notes(checkpoint))
     return Subject(
         path=path,
         sha256=file_sha256(path),
-        encoder=meta.get('encoder', encoder) if encoder == 'plain' else encoder,
-        method=method_of(meta),
+        encoder=encoder,
+        method=None if finished else method_of(meta),
         arch=_find_architecture(path, facts, state),
         class_token='cls_token' in state,
         epoch=(meta.get('source') or meta).get('epoch'),
-        finished=bool(whole_model_notes(checkpoint)),
+        finished=finished,
     )
 
 
@@ -87,6 +93,7 @@ def _find_architecture(path: Path, facts: dict, state: dict) -> str:
     for name, known in ARCHITECTURES.items():
         width, depth, patch, side = known[:4]
         if found == (width, depth, [patch, patch], [side, side]):
+            _check_heads(path, facts, known)
             return name
     shape = '{} channels, {} blocks, patches of {} px, a grid of {}'
     raise ValueError(
@@ -98,3 +105,14 @@ def _find_architecture(path: Path, facts: dict, state: dict) -> str:
         )
         + '. For another one write transfer configs and run tools/train.py with them.'
     )
+
+
+def _check_heads(path: Path, facts: dict, known: Architecture) -> None:
+    """Refuse weights that would load but be computed with other heads."""
+    if facts['num_heads'] not in (None, known.num_heads):
+        raise ValueError(
+            f'{path} holds a ViT with {facts["num_heads"]} heads; the configs for '
+            f"{known.words} have {known.num_heads} (mmpretrain's own ViT-S of MoCo v3 "
+            'has 12). Pre-train with as many, or write transfer configs with '
+            'model.backbone.arch of your own and run tools/train.py with them.'
+        )

@@ -117,15 +117,15 @@ _TASKS = (
     _clevr('clevr-count', 'Clevr/Count'),
     _clevr('clevr-dist', 'Clevr/Dist'),
 )
-_PRETRAINING = dict(DSeqJEPA='dseq', IJEPA='ijepa')  # method to names of configs
 TASKS: dict[str, Task] = {task.name: task for task in _TASKS}
 
 
 def find_config(task: Task, subject: Subject) -> str:
     """Find the config of a task for the architecture of a checkpoint.
 
-    kNN takes the pre-training config of the checkpoint's method. Where the file does
-    not say it, the class token decides: it changes nothing but that.
+    kNN takes a pre-training config, of which it uses images, settings and network: the
+    one named after the checkpoint's method, such as ``ijepa_*``. Where there is none,
+    the class token decides: the configs differ in nothing else that is used.
 
     Args:
         task: The task.
@@ -138,9 +138,12 @@ def find_config(task: Task, subject: Subject) -> str:
         ValueError: There is none.
     """
     if task.name == 'knn':
-        by_token = 'dseq' if subject.class_token else 'ijepa'
-        prefix = _PRETRAINING.get(subject.method, by_token)
-        return resolve_config(f'{prefix}_{ARCHITECTURES[subject.arch].pretraining}')
+        pretraining = ARCHITECTURES[subject.arch].pretraining
+        try:
+            return resolve_config(f'{str(subject.method).lower()}_{pretraining}')
+        except ValueError:
+            prefix = 'dseq' if subject.class_token else 'ijepa'
+            return resolve_config(f'{prefix}_{pretraining}')
     words = ARCHITECTURES[subject.arch].words
     name = task.twin if subject.arch == 'digits' else task.config
     if name is None:

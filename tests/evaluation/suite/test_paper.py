@@ -97,3 +97,10 @@ def test_every_column_belongs_to_a_metric():
     columns = {name for row in paper.FIGURES.values() for name in row} - {'epochs'}
     of_metrics = [m.paper for task in TASKS.values() for m in task.metrics if m.paper]
     assert sorted(of_metrics) == sorted(columns)
+
+
+def test_names_are_those_of_the_paper_or_of_the_class():
+    # what the tables print is what `lines` reads back, but for its hyphens
+    for method in {method for method, _ in paper.FIGURES}:
+        assert paper.name_of(method).replace('-', '') == method
+    assert paper.name_of('MoCoV3') == 'MoCo v3' and paper.name_of('Own') == 'Own'

@@ -99,6 +99,11 @@ def test_paper_beside_the_same_method_and_network(bench, make_subject):
         (dict(arch='vitb16', method='IJEPA'), 72.4),
         (dict(arch='vitl16'), 77.9),
         (dict(arch='vith16-448', method='IJEPA'), 81.1),
+        (dict(arch='vitb16', method='MAE', encoder='context'), 68.0),
+        (dict(arch='vitl16', method='DSeqCJEPA'), 78.4),
+        (dict(arch='vits16', method='CJEPA'), None),
+        (dict(arch='vitb16', method='MoCoV3'), None),
+        (dict(arch='vitb16', method='DMTJEPA'), None),
         (dict(arch='vitb16', method=None), None),
         (dict(arch='digits'), None),
     ],
@@ -181,6 +186,23 @@ def test_a_finished_model_is_named(bench, make_subject):
     text = (bench.out / 'table.md').read_text()
     assert 'finished model, the ViT of' in text and table['checkpoint']['finished']
     assert text.count('- The file is no pre-training checkpoint: with the keys') == 1
+
+
+@pytest.mark.parametrize(
+    ('facts', 'words'),
+    [
+        (dict(method='MAE', encoder='context'), 'MAE, the ViT of DigitScenes at 24 px, '
+         'trained encoder (`backbone`, no EMA), epoch 3'),
+        (dict(method='DMTJEPA'), 'DMT-JEPA, the ViT of DigitScenes at 24 px, target'),
+        (dict(method='Own', encoder='plain'), 'Own, the ViT of DigitScenes at 24 px, '
+         'encoder (the file does not say which)'),
+    ],
+)  # fmt: skip
+def test_any_method_and_its_encoder_are_named(bench, make_subject, facts, words):
+    _, table = bench.run('knn', make_subject(**facts))
+    assert words in (bench.out / 'table.md').read_text()
+    assert table['checkpoint']['method'] == facts['method']
+    assert table['paper']['epochs'] is None
 
 
 def test_paper_has_no_clevr_for_vit_b(bench, make_subject):

@@ -1,17 +1,27 @@
 """A checkpoint says what it is, exported or not; what is unknown is refused."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
 
+from dseq_mm.evaluation.suite.report import paper_figure
 from dseq_mm.evaluation.suite.subject import read_subject
+from dseq_mm.evaluation.suite.tasks import TASKS, choose_tasks
 from dseq_mm.transfer.contents import ARCHITECTURES
 from dseq_mm.transfer.export import export_backbone
+from dseq_mm.utils.configs import resolve_config
 from tests.evaluation.suite.conftest import DIGITS
 
+MAE = 'mae/mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k'
+MOCO_V3 = 'mocov3/mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k'
+ARCH_KEYS = ('embed_dims', 'num_layers', 'num_heads', 'feedforward_channels')
 
-@pytest.mark.parametrize('method', ['DSeqJEPA', 'IJEPA', None])
+
+@pytest.mark.parametrize('method', ['DSeqJEPA', 'IJEPA', 'Own', None])
 @pytest.mark.parametrize('exported', [None, 'target', 'context'])
 def test_reads_checkpoints_and_exported_files(checkpoint, method, exported, tmp_path):
     path = checkpoint(method, class_token=method != 'IJEPA')
@@ -54,7 +64,62 @@ def test_knows_a_finished_classifier(checkpoint, tmp_path):
         torch.save(dict(state_dict=state, meta=file['meta']), path)
         subject = read_subject(path)
         assert subject.finished == finished and subject.encoder == 'context'
-        assert subject.method is None
+        assert subject.method == (None if finished else 'ImageClassifier')
+
+
+def published(path, arch='vitb16', heads=12, config=None):
+    """A file with the keys and shapes of mmpretrain's MAE, which takes no space."""
+    cfg = Config.fromfile(resolve_config(f'mmpretrain::{config or MAE}'))
+    cfg.model.backbone.arch = dict(
+        zip(ARCH_KEYS, [*ARCHITECTURES[arch][:2], heads, 4], strict=True)
+    )
+    with torch.device('meta'):
+        algorithm = MODELS.build(cfg.model)
+    state = {
+        key: torch.zeros(()).expand(value.shape)
+        for key, value in algorithm.state_dict().items()
+    }
+    torch.save(dict(state_dict=state, meta=dict(cfg=cfg.pretty_text, epoch=7)), path)
+    return path
+
+
+def test_reads_what_mmpretrain_publishes(tmp_path):
+    subject = read_subject(published(tmp_path / 'mae.pth'))
+    assert (subject.method, subject.arch, subject.encoder) == (
+        'MAE',
+        'vitb16',
+        'context',
+    )
+    assert subject.class_token and subject.epoch == 7 and not subject.finished
+    chosen, _ = choose_tasks('knn,linear,coco', subject)
+    stems = [Path(config).stem for config in chosen.values()]
+    assert stems[0] == 'dseq_vitb16_600e'  # there is no mae_vitb16_600e
+    (metric,) = TASKS['linear'].metrics
+    record = dict(task='linear', random_init=False, user_options=[], deviations=[])
+    assert paper_figure(subject, record, metric) == (68.0, '')
+
+
+@pytest.mark.parametrize(('heads', 'fits'), [(6, True), (12, False)])
+def test_other_heads_are_refused(tmp_path, heads, fits):
+    # the shapes are the same, so that nothing else would tell
+    path = published(tmp_path / 'moco.pth', 'vits16', heads, MOCO_V3)
+    if fits:
+        assert read_subject(path).arch == 'vits16'
+        return
+    with pytest.raises(
+        ValueError, match='with 12 heads; the configs for ViT-S.* have 6'
+    ):
+        read_subject(path)
+
+
+@pytest.mark.parametrize('written', ['target', 'context', 'other', [1], None])
+def test_the_encoder_of_an_exported_file(checkpoint, tmp_path, written):
+    export_backbone(checkpoint(), tmp_path / 'a.pth')
+    file = torch.load(tmp_path / 'a.pth', weights_only=True)
+    file['meta']['encoder'] = written
+    torch.save(file, tmp_path / 'a.pth')
+    known = written if written in ('target', 'context') else 'plain'
+    assert read_subject(tmp_path / 'a.pth').encoder == known
 
 
 def test_refuses_what_it_does_not_know(checkpoint, tmp_path):
