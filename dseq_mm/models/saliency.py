@@ -61,7 +61,8 @@ class SaliencyProxy(BaseModule):
             return
         if not with_cls_token:
             raise ValueError(
-                f'{name} needs a class token: set with_cls_token=True in the backbone'
+                f'{name} needs a class token: set with_cls_token=True in the backbone '
+                "if it is a ViT, else take saliency=dict(type='GradCAM')"
             )
         if not 0 <= self.block < depth:
             raise ValueError(

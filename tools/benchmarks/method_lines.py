@@ -20,7 +20,10 @@ METHODS = {
         'DSeqJEPA',
         ['models/mask_generators/discriminative', 'models/saliency', 'regions'],
     ),
-    'C-JEPA': ('CJEPA', ['models/heads/vicreg']),
+    'C-JEPA': (
+        'CJEPA',
+        ['models/heads/vicreg', 'models/heads/projector', 'models/heads/base'],
+    ),
     'DSeq-C-JEPA': ('DSeqCJEPA', []),
     'NEPA': ('NEPA', ['models/mask_generators/raster', 'models/next_patch']),
     'DMT-JEPA': (None, ['../projects/dmt_jepa']),
