@@ -1,4 +1,4 @@
-# Ours, for ablations on one GPU: DSeq-JEPA, ViT-S/16, 224 px, 100 epochs. The paper has
+# Ours, for ablations: DSeq-JEPA, ViT-S/16, 224 px, 100 epochs. The paper has
 # no ViT-S; the predictor is half as wide as the encoder, as that of ViT-B.
 _base_ = [
     '_base_/models/dseq_vit-base-p16.py',

@@ -1,4 +1,4 @@
-# Ours, for ablations on one GPU: I-JEPA, ViT-S/16, same budget as dseq_vits16_100e.py.
+# Ours, for ablations: I-JEPA, ViT-S/16, same budget as dseq_vits16_100e.py.
 _base_ = [
     '_base_/models/ijepa_vit-base-p16.py',
     '_base_/datasets/imagenet_224.py',

@@ -7,12 +7,17 @@ A second call with the same arguments goes on where the first one stopped.
 """
 
 import argparse
+import os
 import shlex
 import signal
 import sys
 from pathlib import Path
 
+import torch
+
 from dseq_mm.evaluation import ablation
+from dseq_mm.evaluation.suite import installed_versions
+from dseq_mm.utils.configs import BUDGET_VARIABLE
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -60,6 +65,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='override settings of all configs',
     )
     parser.add_argument(
+        '--evaluate-options',
+        nargs='+',
+        default=[],
+        metavar='TASK.KEY=VALUE',
+        help='--cfg-options of tools/evaluate.py, which measures the large budgets',
+    )
+    parser.add_argument(
         '--dry-run', action='store_true', help='list the commands and do nothing'
     )
     args = parser.parse_args(argv)
@@ -97,10 +109,21 @@ def main(argv: list[str] | None = None) -> int:
     tables = {name: ablation.TABLES[name] for name in names}
     out = args.out or Path('work_dirs') / f'ablate_{args.budget}'
     out = out.expanduser().absolute()
+    processes = args.devices[0].count(',') + 1 if args.devices else 1
     try:
         trials, notes = ablation.plan_trials(
-            tables.values(), args.budget, args.seeds, args.cfg_options, out
+            tables.values(),
+            args.budget,
+            args.seeds,
+            out,
+            args.cfg_options,
+            args.evaluate_options,
+            processes,
         )
+        if not args.dry_run:
+            visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+            ablation.check_devices(args.devices, torch.cuda.device_count(), visible)
+            ablation.check_data(trials)
     except ValueError as error:
         raise SystemExit(str(error)) from None
     for note in notes:
@@ -109,14 +132,15 @@ def main(argv: list[str] | None = None) -> int:
     if args.dry_run:
         for trial in trials:
             for command in study.commands(trial):
-                say(f'{ablation.VARIABLE}={args.budget} {shlex.join(command)}')
+                say(f'{BUDGET_VARIABLE}={args.budget} {shlex.join(command)}')
         return 0
     good = study.carry_out(
         trials,
+        installed_versions(),
         say,
-        lambda: ablation.write_tables(tables, args.budget, args.seeds, out),
+        lambda: ablation.write_tables(tables, args.budget, trials, out),
     )
-    say(f'Tables: {out / "tables.md"}')
+    say(f'Tables: {", ".join(str(out / f"{name}.md") for name in names)}')
     return 0 if good else 1
 
 

@@ -111,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
         raise SystemExit(str(error)) from None
     for note in notes:
         say(note)
-    tools = suite.Tools(TOOLS, args.gpus, args.jobs)
+    tools = suite.Tools(TOOLS, gpus=args.gpus, jobs=args.jobs)
     if args.dry_run:
         for run in runs:
             for command in tools.commands(run, subject):

@@ -80,8 +80,9 @@ def main(argv=None) -> None:
     encoded = model.encode_target(batch['inputs'])
     index = torch.tensor([sample.sample_idx for sample in batch['data_samples']])
     clock = TrainingClock(0, 0, 1.0)
-    saliency = generator.saliency(encoded, index, clock, model.latent_loss)
-    regions = generator.regions(encoded, index, clock, model.latent_loss, 1.0)
+    latent_loss = getattr(model, 'latent_loss', None)  # Grad-CAM's; a JEPA has it
+    saliency = generator.saliency(encoded, index, clock, latent_loss)
+    regions = generator.regions(encoded, index, clock, latent_loss, 1.0)
     pixels = torch.stack(list(raw['inputs']))  # (B, 3, h, w)
     if model.data_preprocessor._channel_conversion:
         pixels = pixels.flip(1)

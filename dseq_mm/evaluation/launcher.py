@@ -24,7 +24,6 @@ class Launcher:
 
     Args:
         folder: Where train.py, test.py, knn.py and the dist_*.sh lie.
-        gpus: Processes of each training and test.
         jobs: Runs at once.
 
     Attributes:
@@ -32,7 +31,6 @@ class Launcher:
     """
 
     folder: Path
-    gpus: int = 1
     jobs: int = 1
     stopped: bool = field(default=False, init=False)
     _processes: set = field(default_factory=set, init=False, repr=False)

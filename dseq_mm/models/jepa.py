@@ -112,12 +112,13 @@ class JEPA(BaseSelfSupervisor):
         self.clock = TrainingClock()
 
     def init_weights(self) -> None:
-        """Initialize the parts; the target encoder starts as the context encoder."""
+        """Initialize the parts; each EMA copy starts as what it averages."""
         super().init_weights()
-        self.target_encoder.copy_parameters(self.backbone)
+        for copy, source in self.averages.items():
+            getattr(self, copy).copy_parameters(getattr(self, source))
 
     def train(self, mode: bool = True) -> 'JEPA':
-        """Set the mode; the target encoder always stays in evaluation mode.
+        """Set the mode; EMA copies always stay in evaluation mode.
 
         Args:
             mode: True for training.
@@ -126,7 +127,8 @@ class JEPA(BaseSelfSupervisor):
             The algorithm.
         """
         super().train(mode)
-        self.target_encoder.eval()
+        for copy in self.averages:
+            getattr(self, copy).eval()
         return self
 
     def loss(
@@ -157,11 +159,12 @@ class JEPA(BaseSelfSupervisor):
         stats = dict(self.mask_generator.stats)
         if self.regularizers:
             stats['latent'] = loss.detach()
-        for regularizer in self.regularizers:
+        for number, regularizer in enumerate(self.regularizers):
             loss = loss + regularizer.loss(
                 context, prediction, target, plan, self.clock
             )
-            stats.update(regularizer.stats)
+            for name, term in regularizer.stats.items():  # two may be of one kind
+                stats[f'{name}_{number}' if name in stats else name] = term
         return dict(loss=loss, **stats)
 
     @torch.no_grad()

@@ -12,6 +12,8 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 PACKAGE = Path(__file__).resolve().parents[1]
+#: Environment variable that names the base of the configs in ``configs/ablations``.
+BUDGET_VARIABLE = 'DSEQ_BUDGET'
 
 
 _find_base = Config._get_cfg_path

@@ -15,7 +15,13 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from .configs import bare_type, missing_advice, missing_libraries, resolve_config
+from .configs import (
+    BUDGET_VARIABLE,
+    bare_type,
+    missing_advice,
+    missing_libraries,
+    resolve_config,
+)
 from .metrics import write_metrics
 
 MMENGINE_HOOKS = (
@@ -84,8 +90,9 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         # an ablation's file serves several budgets, named by a variable
-        name = [Path(path).stem, *cfg.env_variables.values()]
-        cfg.work_dir = str(Path('work_dirs') / '_'.join(name))
+        budget = cfg.env_variables.get(BUDGET_VARIABLE)
+        name = '_'.join(filter(None, [Path(path).stem, budget]))
+        cfg.work_dir = str(Path('work_dirs') / name)
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field) is not None:
             _set_dataloader_defaults(cfg[field], cfg.get('default_scope'))

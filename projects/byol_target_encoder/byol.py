@@ -23,13 +23,21 @@ class BYOLWithTargetEncoder(BYOL):
         *args: See :class:`mmpretrain.models.BYOL`.
         target_encoder: Momentum of the averages, see
             :class:`~dseq_mm.models.TargetEncoder`.
-        **kwargs: See :class:`mmpretrain.models.BYOL`; ``base_momentum`` has no effect.
+        **kwargs: See :class:`mmpretrain.models.BYOL`.
+
+    Raises:
+        ValueError: If the host's ``base_momentum`` is given.
     """
 
     #: EMA copies, and what each averages; TargetEncoderHook moves them.
     averages = dict(target_encoder='backbone', target_neck='neck')
 
     def __init__(self, *args, target_encoder: dict | None = None, **kwargs) -> None:
+        if 'base_momentum' in kwargs:
+            raise ValueError(
+                "base_momentum is the host's, which has no effect here: give "
+                'target_encoder=dict(momentum=1 - base_momentum)'
+            )
         super().__init__(*args, **kwargs)
         del self.target_net
         average = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))

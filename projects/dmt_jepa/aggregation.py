@@ -118,8 +118,9 @@ class LocalAggregation(BaseModule):
         window: Side of the window that neighbors are chosen from, odd.
         neighbors: ``k``, neighbors of a patch; a corner of a window of 3 has 3 at most.
         released: Repeat two errors of the released code: the target of patch ``n`` of
-            image ``b`` starts from the mean of image ``(b * P + n) mod B``, and windows
-            reach over the edges of the image. For ``query='image_mean'``.
+            image ``b`` starts from the mean of image ``(b * P + n) mod B``, with the
+            images of one process, and windows reach over the edges of the image. For
+            ``query='image_mean'``.
         init_std: Deviation of the initial weights; the encoder's.
 
     Raises:

@@ -8,7 +8,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
-from dseq_mm.models import IJEPA, EncodedImage, TargetEncoder
+from dseq_mm.models import IJEPA, EncodedImage, MaskGenerator, TargetEncoder
 from dseq_mm.models.jepa import as_target
 from dseq_mm.plan import PredictionPlan
 
@@ -27,6 +27,9 @@ class DMTJEPA(IJEPA):
         aggregation: Options of :class:`LocalAggregation`: ``query``, ``window``,
             ``neighbors``, ``released``.
         **kwargs: As for :class:`dseq_mm.models.IJEPA`.
+
+    Raises:
+        ValueError: If the plans are sequential and ``unrolled`` is off.
     """
 
     averages = dict(target_encoder='backbone', target_head='context_head')
@@ -36,45 +39,19 @@ class DMTJEPA(IJEPA):
         self.context_head = LocalAggregation(
             self.backbone.embed_dims,
             self.backbone.num_heads,
-            init_std=self.backbone.init_std,
-            **(aggregation or {}),
+            **dict(init_std=getattr(self.backbone, 'init_std', 0.02))
+            | (aggregation or {}),
         )
+        _check_plans(self.mask_generator, self.unrolled)
         self.target_head = TargetEncoder(
             self.context_head,
             self.target_encoder.momentum,
             self.target_encoder.end_momentum,
         )
 
-    def init_weights(self) -> None:
-        """Initialize the parts; each EMA copy starts as what it averages."""
-        super().init_weights()
-        self.target_head.copy_parameters(self.context_head)
-
-    def train(self, mode: bool = True) -> 'DMTJEPA':
-        """Set the mode; both EMA copies always stay in evaluation mode.
-
-        Args:
-            mode: True for training.
-
-        Returns:
-            The algorithm.
-        """
-        super().train(mode)
-        self.target_head.eval()
-        return self
-
     def encode_context(self, inputs: Tensor, plan: PredictionPlan) -> Tensor:
-        """Encode the context and mix it; see :meth:`IJEPA.encode_context`.
-
-        Raises:
-            ValueError: If context of later steps would reach earlier targets.
-        """
-        if plan.num_context_steps > 1:
-            raise ValueError(
-                'DMT-JEPA adds the mean of the whole context to every context token, '
-                'so context that appears later would be seen before. Set unrolled=True '
-                "in the model, or mask_generator=dict(type='MultiBlockMaskGenerator')."
-            )
+        """Encode the context and mix it; see :meth:`IJEPA.encode_context`."""
+        assert plan.num_context_steps == 1, 'later context would reach earlier targets'
         return self.context_head(super().encode_context(inputs, plan), plan)
 
     @torch.no_grad()
@@ -82,3 +59,20 @@ class DMTJEPA(IJEPA):
         """Aggregate neighborhoods at the target slots; see :meth:`IJEPA.targets`."""
         patches = as_target(encoded.patches)
         return self.target_head.module.targets(patches, encoded.grid, plan)
+
+    def latent_loss(self, patches: Tensor, plan: PredictionPlan) -> Tensor:
+        """See :meth:`IJEPA.latent_loss`: through both heads."""
+        context = self.context_head(plan.gather(patches, plan.context_ids), plan)
+        grid = tuple(self.backbone.patch_resolution)
+        target = self.targets(EncodedImage(patches.detach(), grid), plan)
+        return self.head.loss(self.neck(context, plan), target, plan)
+
+
+def _check_plans(generator: MaskGenerator, unrolled: bool) -> None:
+    """Raise ``ValueError`` if context of later steps would reach earlier targets."""
+    if not unrolled and getattr(generator, 'prediction', 'flat') == 'sequential':
+        raise ValueError(
+            'DMT-JEPA adds the mean of the whole context to every context token, so '
+            'context that appears later would be seen before. Set unrolled=True in the '
+            "model, or mask_generator=dict(type='MultiBlockMaskGenerator')."
+        )

@@ -27,8 +27,16 @@ def window_candidates(
     Returns:
         Patch index of each candidate in raster order of the window, -1 outside the
         grid, ``(P, C)``.
+
+    Raises:
+        ValueError: If a toroidal window would hold a patch twice.
     """
     rows, columns = grid
+    if toroidal and window > min(grid):
+        raise ValueError(
+            f'a window of {window} that reaches over the edges holds patches of a '
+            f'{rows}x{columns} grid twice: lower window, or set released=False'
+        )
     patch = torch.arange(rows * columns, device=device)[:, None, None]
     offset = torch.arange(window, device=device) - window // 2
     row = patch // columns + offset[:, None]  # (P, w, 1)

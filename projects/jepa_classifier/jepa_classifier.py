@@ -3,6 +3,8 @@
 Shape legend: ``B`` images, ``P`` patches, ``C`` classes, ``D`` channels.
 """
 
+import math
+
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
@@ -25,6 +27,9 @@ class JEPAClassifier(JEPA):
             such as ``LinearClsHead``.
         jepa_weight: Weight of the JEPA loss.
         **kwargs: See :class:`~dseq_mm.models.JEPA`.
+
+    Raises:
+        ValueError: If the weight is negative or not finite.
     """
 
     default_mask_generator = dict(type='mmpretrain.DiscriminativeMaskGenerator')
@@ -32,6 +37,8 @@ class JEPAClassifier(JEPA):
     def __init__(
         self, *args, cls_head: dict, jepa_weight: float = 1.0, **kwargs
     ) -> None:
+        if not 0.0 <= jepa_weight < math.inf:
+            raise ValueError(f'jepa_weight must be at least 0, got {jepa_weight}')
         super().__init__(*args, **kwargs)
         self.cls_head = MODELS.build(cls_head)
         self.jepa_weight = jepa_weight
@@ -83,7 +90,15 @@ class JEPAClassifier(JEPA):
         Returns:
             ``loss_cls``, ``loss_jepa`` (weighted) and, for the log, what head and mask
             generator counted.
+
+        Raises:
+            ValueError: If the images have no labels.
         """
+        if any('gt_label' not in sample for sample in data_samples):
+            raise ValueError(
+                'a classifier needs labels, and these images have none: take a data '
+                'set with labels, or pre-train without them (configs/dseq_*)'
+            )
         jepa = super().loss(inputs, data_samples)
         classification = self.cls_head.loss(self.extract_feat(inputs), data_samples)
         return dict(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dseq_mm.models import (
     DiscriminativeMaskGenerator,
+    EncodedImage,
     GradCAM,
     JEPAViT,
     MaskGenerator,
@@ -157,6 +158,20 @@ class DiscriminativeMAE(MAE):
         return dict(loss=loss, **self.mask_generator.stats)
 
     @torch.no_grad()
+    def encode_target(self, inputs: Tensor) -> EncodedImage:
+        """Encode full images with the target encoder; the drawing tool calls it too.
+
+        Args:
+            inputs: Images, ``(B, 3, height, width)``.
+
+        Returns:
+            The encoded images, with what the saliency proxy asks for.
+        """
+        return self.target_encoder.module.encode(
+            inputs, self.mask_generator.hidden, self.mask_generator.attention
+        )
+
+    @torch.no_grad()
     def scores(self, inputs: Tensor, data_samples: list[DataSample]) -> Tensor:
         """Score patches by the rank of their region; the lowest stay visible.
 
@@ -169,9 +184,7 @@ class DiscriminativeMAE(MAE):
         """
         indices = sample_indices(data_samples, inputs.device)
         generator, clock = self.mask_generator, self.clock
-        encoded = self.target_encoder.module.encode(
-            inputs, generator.hidden, generator.attention
-        )
+        encoded = self.encode_target(inputs)
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             regions = generator.regions(encoded, indices, clock)
         rank = regions.rank.flatten(1)  # (B, H, W) -> (B, P)

@@ -200,3 +200,27 @@ def test_activation_checkpointing_changes_no_gradient():
             assert gradients[1][name] is None, name
         else:
             torch.testing.assert_close(gradients[1][name], gradient)
+
+
+def test_two_regularizers_of_one_kind_are_both_logged():
+    kwargs = regularized('DSeqJEPA', type='SIGRegHead', slices=16)
+    head = kwargs['regularizers'][0]
+    kwargs['regularizers'] = [head, dict(head, on='prediction')]
+    losses = build_jepa(**kwargs).loss(images(4), samples(range(4)))
+    terms = losses['latent'] + 0.05 * (losses['sigreg'] + losses['sigreg_1'])
+    torch.testing.assert_close(losses['loss'], terms)
+
+
+def test_every_average_starts_as_its_source_and_stays_in_evaluation_mode():
+    model = build_jepa(spread=False)
+    model.second = MODELS.build(dict(type='TargetEncoder', model=model.neck))
+    model.averages = dict(model.averages, second='neck')
+    for part in model.modules():
+        part._is_init = False
+    model.init_weights()
+    for ours, copy in zip(
+        model.neck.parameters(), model.second.module.parameters(), strict=True
+    ):
+        assert torch.equal(ours, copy)
+    model.train()
+    assert model.neck.training and not model.second.module.training

@@ -233,3 +233,11 @@ def test_more_regions_than_patches_are_refused():
     generator = DiscriminativeMaskGenerator(num_regions=10)
     with pytest.raises(ValueError, match='patches'):
         generator(encoded((3, 3), 2), torch.arange(2), TrainingClock(0, 0, 1.0))
+
+
+def test_regions_of_a_batch_curriculum_need_a_probability():
+    generator = DiscriminativeMaskGenerator(curriculum=dict(unit='batch'))
+    arguments = encoded((7, 9), 2), torch.arange(2), TrainingClock(1, 12, 0.5)
+    with pytest.raises(ValueError, match='give the probability'):
+        generator.regions(*arguments)
+    assert generator.regions(*arguments, probability=1.0).rank.shape == (2, 7, 9)

@@ -37,7 +37,8 @@ def count_reads(monkeypatch, model):
     with CountReads() as mode:
         loss = model.loss(inputs, data_samples)['loss']
         loss.backward()
-        model.target_encoder.update_parameters(model.backbone)
+        for copy, source in model.averages.items():
+            getattr(model, copy).update_parameters(getattr(model, source))
     return mode.reads + len(lists)
 
 

@@ -104,10 +104,21 @@ def test_only_batch_norm_mixes_images():
     def project(x):
         return model.neck(model.backbone(x))
 
+    def predict(x):
+        return model.head.predictor(project(x))
+
     assert same(model.backbone) and same(model.target_encoder)
-    assert not same(project)
+    assert not same(project) and not same(predict)
+    model.neck.eval()
+    assert same(project) and not same(predict)
     model.eval()
-    assert same(project)
+    assert same(predict)
+
+
+def test_the_hosts_momentum_is_refused():
+    config = Config.fromfile(CONFIG).model
+    with pytest.raises(ValueError, match='1 - base_momentum'):
+        MODELS.build(dict(config, base_momentum=0.01))
 
 
 class Recorder(Hook):

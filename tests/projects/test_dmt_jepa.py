@@ -310,8 +310,9 @@ def test_optimizer_has_the_online_head_alone():
             assert decayed[id(parameter)] == (parameter.ndim > 1), name
 
 
-def test_a_step_asks_the_device_for_lengths_once(monkeypatch):
-    assert count_reads(monkeypatch, build()) == 1
+@pytest.mark.parametrize('options', OPTIONS)
+def test_a_step_asks_the_device_for_lengths_once(monkeypatch, options):
+    assert count_reads(monkeypatch, build(aggregation=options)) == 1
 
 
 @pytest.mark.parametrize(
@@ -331,10 +332,27 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_context_that_grows_is_refused():
-    model = build()
-    growing = random_plan(2, COUNT, 3, torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match='unrolled=True'):
-        model.encode_context(images(2), growing)
+        build(**dict(SEQUENTIAL, unrolled=False))
+
+
+def test_grad_cam_differentiates_the_loss_of_the_model_itself():
+    generator = dict(SEQUENTIAL['mask_generator'], saliency=dict(type='GradCAM'))
+    model = build(**dict(SEQUENTIAL, mask_generator=generator)).double()
+    tokens = features(2).requires_grad_()
+    plan = random_plan(2, COUNT, 3, torch.Generator().manual_seed(0), growing=False)
+    context = model.context_head(plan.gather(tokens, plan.context_ids), plan)
+    clean = torch.nn.functional.layer_norm(tokens.detach(), [16])
+    target = model.target_head.module.targets(clean, GRID, plan)
+    expected = model.head.loss(model.neck(context, plan), target, plan)
+    assert_close(model.latent_loss(tokens, plan), expected, **exact)
+    loss = model.float().loss(images(2), samples(range(2)))['loss']
+    assert loss.isfinite()
+
+
+def test_a_window_wider_than_the_grid_is_no_torus():
+    with pytest.raises(ValueError, match='2x4 grid twice'):
+        window_candidates((2, 4), 3, toroidal=True)
 
 
 def test_differences_are_means_over_pairs():

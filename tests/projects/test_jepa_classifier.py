@@ -114,7 +114,7 @@ def test_without_weight_the_gradient_is_that_of_the_classifier(method):
     alone.loss(*batch())['loss'].backward()
     for part, twin in ((model.backbone, alone.backbone), (model.cls_head, alone.head)):
         for name, parameter in part.named_parameters():
-            if name != 'pos_embed':  # learnt in mmpretrain's ViT, fixed in ours
+            if name != 'pos_embed':  # learned in mmpretrain's ViT, fixed in ours
                 gradient = twin.get_parameter(name).grad
                 torch.testing.assert_close(parameter.grad, gradient)
     assert all(not p.grad.any() for p in model.neck.parameters() if p.requires_grad)
@@ -172,3 +172,15 @@ def test_config_trains_and_validates(method, tmp_path):
     assert 0 <= scalars['val/accuracy/top1'].current() <= 100
     total = sum(scalars[f'train/loss_{part}'].current() for part in ('cls', 'jepa'))
     assert scalars['train/loss'].current() == pytest.approx(total)
+
+
+@pytest.mark.parametrize('weight', [-1.0, float('nan'), float('inf')])
+def test_a_weight_that_is_none_is_refused(weight):
+    with pytest.raises(ValueError, match='jepa_weight must be at least 0'):
+        build('IJEPA', weight)
+
+
+def test_images_without_labels_are_refused():
+    model = build('IJEPA').float()
+    with pytest.raises(ValueError, match='needs labels'):
+        model.loss(images(2), samples(range(2)))

@@ -70,7 +70,7 @@ def count(path: str) -> int:
     files = place.rglob('*.py') if place.is_dir() else [place.with_suffix('.py')]
     total = 0
     for file in files:
-        if 'configs' not in file.parts:
+        if 'configs' not in file.parts and file.stem != 'measure_targets':
             text = file.read_text(encoding='utf-8')
             total += len(code_lines(ast.parse(text), text.splitlines()))
     return total

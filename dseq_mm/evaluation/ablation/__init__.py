@@ -1,22 +1,24 @@
 """Studies over several configs and seeds.
 
-``tables`` names them and what the paper reports, ``study`` trains and measures with the
-tools, ``report`` writes the tables.
+``tables`` names them and what the paper reports, ``trials`` finds what is to be done,
+``study`` trains and measures with the tools, ``report`` writes the tables.
 """
 
 from .report import write_tables
-from .study import Study, plan_trials
-from .tables import BUDGETS, TABLES, VARIABLE, Budget, Contrast, Row, Table
+from .study import Study, check_devices
+from .tables import BUDGETS, TABLES, Budget, Contrast, Row, Table
+from .trials import check_data, plan_trials
 
 __all__ = [
     'BUDGETS',
     'TABLES',
-    'VARIABLE',
     'Budget',
     'Contrast',
     'Row',
     'Study',
     'Table',
+    'check_data',
+    'check_devices',
     'plan_trials',
     'write_tables',
 ]

@@ -1,13 +1,14 @@
-"""The study as Markdown and JSON, from the folders of its runs."""
+"""The tables as Markdown and JSON, from the folders of the trials."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from ..suite.report import PAPER_HEADING, installed_versions
+from ..suite.report import PAPER_HEADING
 from ..suite.runs import RECORD, RESULT, read_json, write_text
-from .tables import BUDGETS, PAPER, Contrast, Row, Table
+from .tables import BUDGETS, PAPER, Contrast, Table
+from .trials import Trial
 
 COLUMNS = dict(
     linear_last='linear, last block',
@@ -19,59 +20,58 @@ COLUMNS = dict(
 """Metrics of the tables, where they were measured."""
 
 
-def read_results(out: Path, row: Row, seeds: Sequence[int]) -> dict[int | None, dict]:
-    """Read what is known of a row.
+def read_results(table: Table, trials: Sequence[Trial], out: Path) -> dict:
+    """Read what is known of the rows of a table, whichever call measured it.
 
     Args:
+        table: The table.
+        trials: Trials of this call; they say with which settings a row is meant.
         out: Folder of the study.
-        row: The row.
-        seeds: The seeds that are asked for.
 
     Returns:
-        Seed to the facts of its run: ``status``, ``metrics``, ``minutes``, ...
+        Label of each row to seed (None where nothing is drawn) to the facts of its
+        trial: ``status`` ('done', 'failed' or 'unfinished'), ``metrics``, ``minutes``
+        and so on.
     """
-    places = {seed: f'seed{seed}' for seed in seeds}
-    if row.start == 'pixels':
-        places = {None: 'once'}
+    settings = {trial.name: trial.settings for trial in trials}
     found = {}
-    for seed, place in places.items():
-        for file in (RESULT, RECORD):
-            path = out / row.name / place / file
-            if path.is_file():
-                found[seed] = read_json(path)
-                break
+    for row in table.rows:
+        known = {}
+        for record in sorted((out / row.name).glob(f'*/{RECORD}')):
+            result = record.with_name(RESULT)
+            facts = read_json(result if result.is_file() else record)
+            if facts['status'] == 'running':
+                facts['status'] = 'unfinished'
+            if facts['settings'] == settings.get(row.name):
+                known[facts['seed']] = facts
+        found[row.label] = known
     return found
 
 
 def write_tables(
-    tables: dict[str, Table], budget: str, seeds: Sequence[int], out: Path
+    tables: dict[str, Table], budget: str, trials: Sequence[Trial], out: Path
 ) -> None:
-    """Write ``tables.md`` and ``tables.json``.
+    """Write ``NAME.md`` and ``NAME.json`` of each table.
 
     Args:
         tables: Name to table.
         budget: Name of the budget.
-        seeds: The seeds.
+        trials: The trials.
         out: Folder of the study.
     """
-    facts = {
-        name: {row.label: read_results(out, row, seeds) for row in table.rows}
-        for name, table in tables.items()
-    }
-    parts = ['# Ablations', _header(budget, seeds)]
     for name, table in tables.items():
-        parts += [f'## {table.title}', _table(table, facts[name])]
-        differences = _differences(table, facts[name])
+        facts = read_results(table, trials, out)
+        parts = [f'# {table.title}', _header(budget, facts), _table(table, facts)]
+        differences = _differences(table, facts)
         parts += ['Differences, paired by seed:', differences] if differences else []
-    write_text(out / 'tables.md', '\n\n'.join(parts) + '\n')
-    whole = dict(
-        budget=budget, paper=PAPER, versions=installed_versions(), tables=facts
-    )
-    write_text(out / 'tables.json', json.dumps(whole, indent=2) + '\n')
+        write_text(out / f'{name}.md', '\n\n'.join([*parts, _footer(facts)]) + '\n')
+        whole = dict(title=table.title, budget=budget, paper=PAPER, rows=facts)
+        write_text(out / f'{name}.json', json.dumps(whole, indent=2) + '\n')
 
 
-def _header(budget: str, seeds: Sequence[int]) -> str:
-    listed = ', '.join(map(str, seeds))
+def _header(budget: str, facts: dict[str, dict]) -> str:
+    seeds = {seed for runs in facts.values() for seed in runs} - {None}
+    listed = ', '.join(map(str, sorted(seeds))) or 'none yet'
     probe = 'tools/evaluate.py'
     if not BUDGETS[budget].tasks:
         probe = 'tools/knn.py --linear, a quick probe and not the protocol of the paper'
@@ -80,6 +80,24 @@ def _header(budget: str, seeds: Sequence[int]) -> str:
         'mean (lowest to highest) over the seeds. '
         f'"{PAPER_HEADING}": {PAPER}. It was not measured here.'
     )
+
+
+def _footer(facts: dict[str, dict]) -> str:
+    """What the measurements stand on."""
+    runs = [run for known in facts.values() for run in known.values()]
+    stacks = {
+        ', '.join(f'{k} {v}' for k, v in run['versions'].items()): None
+        for run in runs
+        if 'versions' in run
+    }
+    lines = [
+        '- Minutes: of the training step of a run, with start, monitors and what was '
+        'spent before an interruption.'
+    ]
+    if any(run.get('resumed') for run in runs):
+        lines.append('- Some trainings were interrupted and went on.')
+    lines += [f'- Versions: {stack}.' for stack in stacks]
+    return '\n'.join(lines)
 
 
 def _measured(facts: dict[int | None, dict], key: str) -> dict[int | None, float]:

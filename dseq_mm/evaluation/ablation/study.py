@@ -1,208 +1,93 @@
-"""The runs of a study: a training and its measurement, each in a folder of its own.
+"""Carrying out the trials of a study with the tools, one process per step.
 
-A run's folder holds ``run.json`` from its start on, ``result.json`` once it is done,
-``log.txt``, ``metrics.json`` and the folder ``train`` of the training. A run belongs to
-a config and a seed, not to a table, so tables share runs.
+A trial's folder holds ``run.json`` from its start on, ``result.json`` once it is done,
+``log.txt``, ``metrics.json`` or the folder ``evaluate`` of the measurement, and the
+folder ``train`` of the training.
 """
 
-import os
+import math
+import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
-from hashlib import sha256
 from pathlib import Path
 from queue import Queue
 from typing import IO
 
-from mmengine.config import Config
-
-from ...utils.configs import PACKAGE, resolve_config
+from ...utils.configs import BUDGET_VARIABLE
 from ..launcher import LOG, Launcher, last_line, lock, trained_checkpoint
-from ..suite.protocol import add_options, data_builds, settings_text
-from ..suite.runs import ANOTHER, RECORD, RESULT, read_json, write_json
-from ..suite.tasks import TASKS
-from .tables import BUDGETS, VARIABLE, Row, Table
+from ..suite.runs import RECORD, RESULT, read_json, write_json
+from .tables import BUDGETS
+from .trials import METRICS, TRAIN, Trial, problem_of
 
-METRICS = 'metrics.json'
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One config with one seed.
-
-    Args:
-        name: Name of the row's folder.
-        start: See :class:`Row`.
-        config: Path of the config.
-        budget: Name of the budget.
-        seed: Of weights, masks and augmentation; None where none has an effect.
-        options: ``key=value`` texts for the config.
-        settings: Checksum of the config with its options, and of the data's build.
-        folder: Where it is done.
-    """
-
-    name: str
-    start: str
-    config: str
-    budget: str
-    seed: int | None
-    options: tuple[str, ...]
-    settings: str
-    folder: Path
-
-    @property
-    def words(self) -> str:
-        """What it is called in messages."""
-        return self.name + ('' if self.seed is None else f', seed {self.seed}')
-
-    def record(self) -> dict:
-        """Everything that decides its result, for JSON."""
-        facts = asdict(self) | dict(config=Path(self.config).stem)
-        return {key: value for key, value in facts.items() if key != 'folder'}
-
-
-def plan_trials(
-    tables: Sequence[Table],
-    budget: str,
-    seeds: Sequence[int],
-    options: Sequence[str],
-    out: Path,
-) -> tuple[list[Trial], list[str]]:
-    """Find out what is to be done.
-
-    Args:
-        tables: The tables.
-        budget: Key of :data:`BUDGETS`.
-        seeds: Seeds of each row.
-        options: ``key=value`` texts for all configs.
-        out: Folder of the study.
-
-    Returns:
-        The trials, each once, all rows of a seed before those of the next; and lines
-        that say which rows have no config for this budget.
-
-    Raises:
-        ValueError: If ``out`` holds the same runs made with other settings.
-    """
-    rows = {row.name: row for table in tables for row in table.rows}
-    configs, notes = {}, []
-    for name, row in rows.items():
-        try:
-            configs[name] = _find_config(row, budget)
-        except ValueError:
-            notes.append(f'Left out: {row.label} has no config for {budget}.')
-    trials = []
-    for seed in seeds:
-        for name, config in configs.items():
-            row = rows[name]
-            drawn = row.start != 'pixels'
-            if not drawn and seed != seeds[0]:
-                continue
-            trials.append(
-                Trial(
-                    name=name,
-                    start=row.start,
-                    config=config,
-                    budget=budget,
-                    seed=seed if drawn else None,
-                    options=tuple(options),
-                    settings=_settings(config, budget, options),
-                    folder=out / name / (f'seed{seed}' if drawn else 'once'),
-                )
-            )
-    for trial in trials:
-        _check_folder(trial)
-    return trials, notes
-
-
-def _find_config(row: Row, budget: str) -> str:
-    """Path of a row's config."""
-    name = row.config.format(budget=budget)
-    in_clone = PACKAGE.parent / name
-    return str(in_clone) if in_clone.is_file() else resolve_config(name)
-
-
-def _settings(config: str, budget: str, options: Sequence[str]) -> str:
-    """Checksum of all that the result depends on but the seed."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = budget
-    try:
-        cfg = Config.fromfile(config)
-    finally:
-        os.environ.pop(VARIABLE)
-        if before is not None:
-            os.environ[VARIABLE] = before
-    add_options(cfg, options)
-    data = list(data_builds(TASKS['knn'], cfg).values())
-    return sha256(f'{settings_text(cfg)} {data}'.encode()).hexdigest()
-
-
-def _check_folder(trial: Trial) -> None:
-    path = trial.folder / RECORD
-    if path.is_file() and read_json(path).get('settings') != trial.settings:
-        raise ValueError(
-            f'{trial.folder} was made with another config, other options or other '
-            f'data. {ANOTHER}'
-        )
+EVALUATE = 'evaluate'
 
 
 class Study(Launcher):
     """Carries trials out with the tools.
 
-    With ``devices``, each entry serves one run at a time, with as many processes as it
-    names devices: ``('0', '1')`` are two runs side by side, ``('0,1',)`` is one run of
-    two processes.
+    Args:
+        folder: Where the tools lie.
+        jobs: Trials at once, where there are no devices.
+        devices: What each trial at a time sees, as for ``CUDA_VISIBLE_DEVICES``:
+            ``('0', '1')`` are two at once, ``('0,1',)`` is one of two processes.
     """
 
-    def __init__(self, folder: Path, jobs: int = 1, devices: Sequence[str] = ()):
+    def __init__(
+        self, folder: Path, jobs: int = 1, devices: Sequence[str] = ()
+    ) -> None:
         super().__init__(folder, jobs=len(devices) or jobs)
         self._places: Queue = Queue()
-        for number in range(self.jobs):
-            self._places.put((number, devices[number] if devices else None))
+        for place in devices or [None] * self.jobs:
+            self._places.put(place)
 
-    def commands(self, trial: Trial, processes: int = 1) -> list[list[str]]:
+    def commands(self, trial: Trial) -> list[list[str]]:
         """The commands of a trial.
 
         Args:
             trial: The trial.
-            processes: Of its training.
 
         Returns:
-            Training, if any, and measurement. The measurement is known once the
-            training is done.
+            Training, if any, and measurement. The checkpoint of the measurement is
+            known once the training is done.
         """
         options = list(trial.options)
-        plain = ['--cfg-options', *options] if options else []
-        out = ['--out', str(trial.folder / METRICS)]
-        train = trial.folder / 'train'
+        found = trained_checkpoint(trial.folder / TRAIN)
+        source = [str(found or trial.folder / TRAIN / 'last.pth')]
         if trial.start == 'pixels':
             source = ['--raw-pixels']
         elif trial.start == 'init':
             source = ['--init', '--seed', str(trial.seed)]
-        else:
-            source = [str(trained_checkpoint(train) or train / 'last.pth')]
-        measure = self.python('knn', trial.config, *source, '--linear', *out, *plain)
+        measure = self._measure(trial, source)
         if trial.start != 'train':
             return [measure]
-        tasks = BUDGETS[trial.budget].tasks
-        if tasks:
-            results = ['--out', str(trial.folder / 'evaluate')]
-            gpus = ['--gpus', str(processes)]
-            measure = self.python(
-                'evaluate', *source, '--tasks', tasks, *results, *gpus
-            )
-        arguments = ['--work-dir', str(train), '--resume', '--auto-scale-lr']
-        arguments += ['--cfg-options', *options, f'randomness.seed={trial.seed}']
-        if processes == 1:
+        resume = ['--resume', str(found)] if found else ['--resume']
+        arguments = ['--work-dir', str(trial.folder / TRAIN), *resume]
+        arguments += ['--auto-scale-lr', '--cfg-options', *options]
+        arguments.append(f'randomness.seed={trial.seed}')
+        if trial.processes == 1:
             return [self.python('train', trial.config, *arguments), measure]
         shell = ['bash', str(self.folder / 'dist_train.sh'), trial.config]
-        return [[*shell, str(processes), *arguments], measure]
+        return [[*shell, str(trial.processes), *arguments], measure]
+
+    def _measure(self, trial: Trial, source: list[str]) -> list[str]:
+        """The command of the measurement."""
+        tasks = BUDGETS[trial.budget].tasks
+        if not tasks:
+            out = ['--out', str(trial.folder / METRICS)]
+            options = ['--cfg-options', *trial.options] if trial.options else []
+            return self.python('knn', trial.config, *source, '--linear', *out, *options)
+        arguments = ['--tasks', tasks, '--out', str(trial.folder / EVALUATE)]
+        arguments += ['--gpus', str(trial.processes)]
+        if trial.probe:
+            arguments += ['--cfg-options', *trial.probe]
+        return self.python('evaluate', *source, *arguments)
 
     def carry_out(
         self,
         trials: Sequence[Trial],
+        versions: dict[str, str],
         say: Callable[[str], None],
         finished: Callable[[], None],
     ) -> bool:
@@ -210,6 +95,7 @@ class Study(Launcher):
 
         Args:
             trials: The trials.
+            versions: What is installed, for the records.
             say: Takes one line for the user.
             finished: Called after every trial, by one thread at a time.
 
@@ -222,11 +108,11 @@ class Study(Launcher):
         turn = threading.Lock()
 
         def one(trial: Trial) -> bool:
-            place = self._places.get()
+            device = self._places.get()
             try:
-                done = not self.stopped and self._one(trial, place, say)
+                done = not self.stopped and self._one(trial, device, versions, say)
             finally:
-                self._places.put(place)
+                self._places.put(device)
             with turn:
                 finished()
             return done
@@ -234,74 +120,138 @@ class Study(Launcher):
         finished()
         return self.side_by_side(one, todo)
 
-    def _one(self, trial: Trial, place: tuple, say: Callable[[str], None]) -> bool:
-        """Do one trial at a place; whatever fails becomes its status."""
+    def _one(self, trial: Trial, device, versions, say) -> bool:
+        """Do one trial; whatever fails becomes its status."""
         trial.folder.mkdir(parents=True, exist_ok=True)
         path = trial.folder / LOG
         with path.open('ab') as log:
             if not lock(log):
                 say(f'{trial.words}: another process is at it in {trial.folder}')
                 return False
+            # another call may have been here since the trials were planned
+            if problem := problem_of(trial):
+                say(f'{trial.words}: {problem}')
+                return False
+            if (trial.folder / RESULT).is_file():
+                return True
             say(f'{trial.words}: start, log in {path}')
-            facts = trial.record() | dict(minutes=_minutes_before(trial))
-            problem = self._steps(trial, place, log, facts)
+            facts = trial.record() | _before(trial)
+            problem = self._steps(trial, device, log, facts)
             if self.stopped and problem:
                 return False
+            metrics = {}
+            if not problem:
+                problem, metrics = read_metrics(trial)
             if problem:
-                facts |= dict(status='failed', reason=problem)
-                write_json(trial.folder / RECORD, facts)
+                write_json(
+                    trial.folder / RECORD, facts | dict(status='failed', reason=problem)
+                )
                 say(f'{trial.words}: failed: {problem}; see {path}')
                 return False
             facts |= dict(
                 status='done',
-                metrics=read_metrics(trial),
+                metrics=metrics,
                 date=datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                versions=versions,
             )
             write_json(trial.folder / RESULT, facts)
         say(f'{trial.words}: done, {facts["minutes"]:.1f} min of training')
         return True
 
-    def _steps(self, trial: Trial, place: tuple, log: IO[bytes], facts: dict) -> str:
+    def _steps(self, trial: Trial, device, log: IO[bytes], facts: dict) -> str:
         """Train and measure; returns what went wrong, empty if nothing."""
-        number, devices = place
-        processes = 1 if devices is None else devices.count(',') + 1
-        variables = {VARIABLE: trial.budget, 'PORT': str(29500 + number)}
-        if devices is not None:
-            variables['CUDA_VISIBLE_DEVICES'] = devices
+        (trial.folder / METRICS).unlink(missing_ok=True)
         steps = len(self.commands(trial))
         for step in range(steps):
             last = step == steps - 1
             write_json(trial.folder / RECORD, facts | dict(status='running'))
-            command = self.commands(trial, processes)[step]
+            command = self.commands(trial)[step]
             begun = time.monotonic()
-            status = self.call(command, log, variables)
+            status = self.call(command, log, _variables(trial, device))
             if not last:  # a training that was interrupted is timed by its parts
                 facts['minutes'] += (time.monotonic() - begun) / 60
                 write_json(trial.folder / RECORD, facts | dict(status='running'))
             if status:
                 name = 'measurement' if last else 'training'
-                return (
-                    f'{name} ended with status {status}{last_line(trial.folder / LOG)}'
-                )
+                said = last_line(trial.folder / LOG)
+                return f'{name} ended with status {status}{said}'
         return ''
 
 
-def _minutes_before(trial: Trial) -> float:
-    path = trial.folder / RECORD
-    return read_json(path).get('minutes', 0.0) if path.is_file() else 0.0
+def check_devices(
+    devices: Sequence[str], count: int, visible: str | None = None
+) -> None:
+    """Make sure that trials get the devices that the user means.
+
+    Args:
+        devices: See :class:`Study`.
+        count: Number of GPUs.
+        visible: ``CUDA_VISIBLE_DEVICES`` of this process.
+
+    Raises:
+        ValueError: If a device does not exist, stands there twice, or the entries name
+            different numbers of devices.
+    """
+    allowed = [str(number) for number in range(count)]
+    if visible is not None:
+        allowed = [name.strip() for name in visible.split(',') if name.strip()]
+    named = [name for entry in devices for name in entry.split(',')]
+    unknown = [name for name in named if name not in allowed]
+    if unknown:
+        raise ValueError(
+            f'--devices {" ".join(devices)}: there is no GPU '
+            f'{", ".join(map(repr, unknown))}; there are: '
+            f'{", ".join(allowed) or "none"}. Without GPUs use --jobs.'
+        )
+    if len(set(named)) < len(named):
+        raise ValueError(f'--devices {" ".join(devices)}: name each GPU once')
+    if len({entry.count(',') for entry in devices}) > 1:
+        raise ValueError(
+            f'--devices {" ".join(devices)}: give every run as many GPUs, since batch '
+            'and learning rate follow their number'
+        )
 
 
-def read_metrics(trial: Trial) -> dict[str, float]:
+def read_metrics(trial: Trial) -> tuple[str, dict[str, float]]:
     """What the tools measured.
 
     Args:
-        trial: A trial whose measurement is done.
+        trial: A trial whose measurement has ended.
 
     Returns:
-        Name to value, in percent.
+        What is wrong with it, empty if nothing; and name to value.
     """
-    if trial.start != 'train' or not BUDGETS[trial.budget].tasks:
-        return read_json(trial.folder / METRICS)
-    rows = read_json(trial.folder / 'evaluate' / 'table.json')['rows']
-    key = {'knn': '{key}', 'linear': 'linear_last4'}
-    return {key[row['task']].format(**row): row['mean'] for row in rows}
+    try:
+        if not BUDGETS[trial.budget].tasks:
+            metrics = read_json(trial.folder / METRICS)
+        else:
+            rows = read_json(trial.folder / EVALUATE / 'table.json')['rows']
+            names = {'knn': '{key}', 'linear': 'linear_last4'}
+            metrics = {names[r['task']].format(**r): r['mean'] for r in rows}
+    except (OSError, ValueError, KeyError) as error:
+        return f'no metrics: {error!r}', {}
+    for name, value in metrics.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            return f'{name} is {value}', {}
+    return '', metrics
+
+
+def _before(trial: Trial) -> dict:
+    """What earlier calls left: time spent, and whether a training goes on."""
+    path = trial.folder / RECORD
+    known = read_json(path) if path.is_file() else {}
+    going_on = trained_checkpoint(trial.folder / TRAIN) is not None
+    resumed = known.get('resumed', False) or going_on
+    return dict(minutes=known.get('minutes', 0.0), resumed=resumed)
+
+
+def _variables(trial: Trial, device: str | None) -> Mapping[str, str]:
+    """Environment of a command: budget, devices, a port that nobody has."""
+    variables = {BUDGET_VARIABLE: trial.budget}
+    if device is not None:
+        variables['CUDA_VISIBLE_DEVICES'] = device
+    if trial.processes > 1:
+        with socket.socket() as server:
+            server.bind(('127.0.0.1', 0))
+            variables['PORT'] = str(server.getsockname()[1])
+    return variables

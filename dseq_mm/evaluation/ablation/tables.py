@@ -2,13 +2,11 @@
 
 A config is named for every budget at once. ``{budget}`` stands for the budget's name
 where it is part of the config's (``dseq_{budget}``); the files in ``configs/ablations``
-read it from the environment variable :data:`VARIABLE`.
+read it from an environment variable.
 """
 
 from dataclasses import dataclass
 
-#: Names the base of the configs in ``configs/ablations``.
-VARIABLE = 'DSEQ_BUDGET'
 #: What a figure of the paper is, wherever one stands beside ours.
 PAPER = 'ImageNet-1K linear accuracy, ViT-B/16, 600 epochs (MAE: 1,600)'
 
@@ -94,16 +92,20 @@ class Budget:
     Args:
         words: What it is.
         tasks: Tasks of ``tools/evaluate.py``; empty for ``tools/knn.py --linear``.
+        arch: Key of :data:`~dseq_mm.transfer.contents.ARCHITECTURES`.
     """
 
     words: str
     tasks: str = ''
+    arch: str = 'digits'
 
 
 BUDGETS = dict(
     digitscenes_20e=Budget('DigitScenes, a small ViT, 20 epochs, minutes on a CPU'),
-    vits16_100e=Budget('ImageNet-1K, ViT-S/16, 100 epochs', 'knn,linear'),
-    vitb16_600e=Budget('ImageNet-1K, ViT-B/16, 600 epochs: the paper', 'knn,linear'),
+    vits16_100e=Budget('ImageNet-1K, ViT-S/16, 100 epochs', 'knn,linear', 'vits16'),
+    vitb16_600e=Budget(
+        'ImageNet-1K, ViT-B/16, 600 epochs: the paper', 'knn,linear', 'vitb16'
+    ),
 )
 
 

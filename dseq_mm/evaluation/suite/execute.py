@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import IO
 
@@ -14,8 +15,15 @@ from .tasks import TASKS
 METRICS = 'metrics.json'
 
 
+@dataclass
 class Tools(Launcher):
-    """The commands of a run."""
+    """The commands of a run.
+
+    Args:
+        gpus: Processes of each training and test.
+    """
+
+    gpus: int = 1
 
     def commands(self, run: Run, subject: Subject) -> list[list[str]]:
         """The commands of a run.

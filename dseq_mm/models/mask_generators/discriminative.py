@@ -136,12 +136,21 @@ class DiscriminativeMaskGenerator(MaskGenerator):
             sample_idx: See :meth:`forward`.
             clock: See :meth:`forward`.
             latent_loss: See :meth:`forward`.
-            probability: Lambda; that of the clock by default.
+            probability: Lambda; that of the clock by default, which decides nothing
+                here with ``unit='batch'``, where :meth:`forward` does.
 
         Returns:
             The regions after curriculum and ordering.
+
+        Raises:
+            ValueError: If ``unit='batch'`` and no probability is given.
         """
         if probability is None:
+            if self.curriculum['unit'] == 'batch':
+                raise ValueError(
+                    "curriculum unit 'batch' decides between regions and an I-JEPA "
+                    'plan: call the generator, or give the probability'
+                )
             probability = self.probability(clock.progress)
         num = self.rule.num_regions
         key = hash_integers(self.seed or 0, clock.epoch, REGIONS)

@@ -45,11 +45,13 @@ STUBS = dict(
             seed = int(path.parts[-3].removeprefix('seed'))
             own = {'dseq': 80.0, 'ijepa': 70.0}[path.parts[-4]]
             values = {'knn_last': own + 2 * seed, 'linear_last': own - seed}
-        pathlib.Path(option('--out')).write_text(json.dumps(values))
+        values.update(json.loads(os.environ.get('STUB_METRICS', '{}')))
+        if not os.environ.get('STUB_SILENT'):
+            pathlib.Path(option('--out')).write_text(json.dumps(values))
     """,
     evaluate="""
         out = pathlib.Path(option('--out'))
-        out.mkdir()
+        out.mkdir(exist_ok=True)
         rows = [dict(task='knn', key='knn_last', mean=1.5),
                 dict(task='linear', key='accuracy/top1', mean=2.5)]
         (out / 'table.json').write_text(json.dumps(dict(rows=rows)))
@@ -83,16 +85,22 @@ def bench(tmp_path):
     )
     out, said = tmp_path / 'out', []
 
-    def plan(seeds=(0, 1), options=(), budget='digitscenes_20e'):
-        return plan_trials([TABLE], budget, seeds, options, out)
+    def plan(seeds=(0, 1), budget='digitscenes_20e', **settings):
+        return plan_trials([TABLE], budget, seeds, out, **settings)
 
-    def run(seeds=(0, 1), options=(), budget='digitscenes_20e', **settings):
+    def carry_out(trials, budget='digitscenes_20e', **places):
         said.clear()
-        trials, _ = plan(seeds, options, budget)
-        good = Study(tools, **settings).carry_out(
-            trials, said.append, lambda: write_tables({'t': TABLE}, budget, seeds, out)
+        return Study(tools, **places).carry_out(
+            trials,
+            dict(python='3.x'),
+            said.append,
+            lambda: write_tables({'t': TABLE}, budget, trials, out),
         )
-        return good, json.loads((out / 'tables.json').read_text())['tables']['t']
+
+    def run(seeds=(0, 1), budget='digitscenes_20e', places=None, **settings):
+        trials, _ = plan(seeds, budget, **settings)
+        good = carry_out(trials, budget, **(places or {}))
+        return good, json.loads((out / 't.json').read_text())['rows']
 
     def made():
         lines = calls.read_text().splitlines() if calls.exists() else []
@@ -100,5 +108,12 @@ def bench(tmp_path):
         return [json.loads(line) for line in lines]
 
     return SimpleNamespace(
-        tools=tools, out=out, said=said, plan=plan, run=run, calls=made
+        tools=tools,
+        out=out,
+        said=said,
+        plan=plan,
+        carry_out=carry_out,
+        run=run,
+        calls=made,
+        table=lambda: (out / 't.md').read_text(),
     )

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from dseq_mm.evaluation.ablation import TABLES, Study
+from dseq_mm.evaluation.ablation import TABLES, Study, check_data, check_devices
+from dseq_mm.evaluation.launcher import lock
 
 
 def test_each_run_is_trained_and_measured_once(bench):
@@ -31,7 +32,7 @@ def test_each_run_is_trained_and_measured_once(bench):
 def test_all_rows_of_a_seed_come_before_the_next_seed(bench):
     trials, notes = bench.plan()
     assert [trial.seed for trial in trials] == [0, 0, 0, None, 1, 1, 1]
-    assert notes == ['Left out: nothing has no config for digitscenes_20e.']
+    assert notes == ['Left out: nothing: it has no config for digitscenes_20e.']
 
 
 def test_what_is_done_is_not_done_again(bench):
@@ -71,34 +72,147 @@ def test_options_reach_training_and_measurement(bench):
 
 
 def test_devices_are_shared_out(bench):
-    bench.run(devices=('0', '2,3'))
+    bench.run(processes=2, places=dict(devices=('0,1', '2,3')))
     calls = bench.calls()
-    assert {call[1]['CUDA_VISIBLE_DEVICES'] for call in calls} == {'0', '2,3'}
-    assert len({call[1]['PORT'] for call in calls}) == 2
+    assert {call[1]['CUDA_VISIBLE_DEVICES'] for call in calls} == {'0,1', '2,3'}
     for name, environment, arguments in calls:
+        assert int(environment['PORT']) > 0
         if name == 'train':  # dist_train.sh hands the number of processes on
-            several = environment['CUDA_VISIBLE_DEVICES'] == '2,3'
-            assert (arguments[1] == '2') == several
+            assert arguments[1] == '2'
+
+
+def test_another_number_of_processes_is_another_run(bench):
+    bench.run(seeds=(0,))
+    with pytest.raises(ValueError, match='another number of processes'):
+        bench.run(seeds=(0,), processes=2)
+
+
+@pytest.mark.parametrize(
+    ('devices', 'visible', 'message'),
+    [
+        (('0', '4'), None, "no GPU '4'.*0, 1, 2, 3"),
+        (('cuda:0',), None, "no GPU 'cuda:0'"),
+        (('0,',), None, "no GPU ''"),
+        (('0', '0'), None, 'each GPU once'),
+        (('0', '1,2'), None, 'as many GPUs'),
+        (('0',), '4,5', "no GPU '0'.*4, 5"),
+    ],
+)
+def test_devices_that_cannot_be_meant(devices, visible, message):
+    with pytest.raises(ValueError, match=message):
+        check_devices(devices, 4, visible)
+
+
+def test_devices_that_exist():
+    check_devices((), 0)
+    check_devices(('0,1', '2,3'), 4)
+    check_devices(('4', '5'), 4, '4,5')
 
 
 def test_a_large_budget_is_measured_by_the_suite(bench):
-    _, table = bench.run(seeds=(0,), budget='vitb16_600e')
-    tools = [call[0] for call in bench.calls()]
-    assert tools.count('evaluate') == 2
+    probe = ('linear.train_dataloader.batch_size=8',)
+    trials, notes = bench.plan((0,), 'vitb16_600e', probe=probe)
+    assert [trial.start for trial in trials] == ['train', 'train']
+    assert 'Left out: before: measured on small budgets only.' in notes
+    _, table = bench.run(seeds=(0,), budget='vitb16_600e', probe=probe)
+    measured = [call[2] for call in bench.calls() if call[0] == 'evaluate']
+    assert len(measured) == 2
+    assert measured[0][-4:] == ['--gpus', '1', '--cfg-options', *probe]
     metrics = table['DSeq']['0']['metrics']
     assert metrics == dict(knn_last=1.5, linear_last4=2.5)
+
+
+def test_data_are_looked_for_before_anything_is_trained(bench, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='no folder data/digitscenes'):
+        check_data(bench.plan()[0])
+    with pytest.raises(ValueError, match='data/imagenet.*--evaluate-options'):
+        check_data(bench.plan((0,), 'vitb16_600e')[0])
+    (tmp_path / 'data' / 'digitscenes').mkdir(parents=True)
+    check_data(bench.plan()[0])
 
 
 def test_after_a_stop_nothing_is_started(bench):
     study = Study(bench.tools)
     study.stop()
-    assert not study.carry_out(bench.plan()[0], bench.said.append, lambda: None)
+    trials = bench.plan()[0]
+    assert not study.carry_out(trials, {}, bench.said.append, lambda: None)
     assert bench.calls() == [] and not bench.out.exists()
+
+
+def test_weights_of_unknown_settings_are_not_measured(bench):
+    folder = bench.out / 'dseq' / 'seed0'
+    bench.run(seeds=(0,))
+    (folder / 'run.json').unlink()
+    with pytest.raises(ValueError, match='holds something, but no run.json'):
+        bench.run(seeds=(0,), options=['train_cfg.max_epochs=3'])
+
+
+def test_what_another_call_did_meanwhile_is_kept(bench):
+    mine = bench.plan((0,))[0]
+    other = bench.plan((0,), options=['train_cfg.max_epochs=3'])[0]
+    assert bench.carry_out(mine)
+    results = {t.folder: (t.folder / 'result.json').read_text() for t in mine}
+    bench.calls()
+    for trial in other:  # planned before, in the same folders
+        (trial.folder / 'result.json').unlink()
+    assert not bench.carry_out(other) and bench.calls() == []
+    assert 'was made with another config' in bench.said[0]
+    for folder, text in results.items():
+        (folder / 'result.json').write_text(text)
+    assert bench.carry_out(mine) and bench.calls() == []
+
+
+def test_a_locked_run_is_left_alone(bench):
+    trials = bench.plan((0,))[0]
+    trials[0].folder.mkdir(parents=True)
+    with (trials[0].folder / 'log.txt').open('ab') as log:
+        assert lock(log)
+        assert not bench.carry_out(trials)
+    assert 'another process is at it' in bench.said[0]
+    assert not (trials[0].folder / 'run.json').exists()
+    assert (trials[1].folder / 'result.json').exists()
+
+
+@pytest.mark.parametrize('what', ['missing', 'nan'])
+def test_a_measurement_that_gives_no_number_is_a_failure(bench, monkeypatch, what):
+    if what == 'missing':
+        monkeypatch.setenv('STUB_SILENT', '1')
+    else:
+        monkeypatch.setenv('STUB_METRICS', '{"linear_last": NaN}')
+    good, table = bench.run(seeds=(0,))
+    assert not good
+    assert {runs[seed]['status'] for runs in table.values() for seed in runs} == {
+        'failed'
+    }
+
+
+def test_an_interrupted_training_goes_on_from_its_own_checkpoint(bench, monkeypatch):
+    monkeypatch.setenv('STUB_FAIL', 'knn.py')
+    bench.run(seeds=(0,))
+    first = json.loads((bench.out / 'dseq' / 'seed0' / 'run.json').read_text())
+    monkeypatch.delenv('STUB_FAIL')
+    bench.calls()
+    _, table = bench.run(seeds=(0,))
+    train = next(call[2] for call in bench.calls() if call[0] == 'train')
+    at = train.index('--resume') + 1
+    assert train[at] == str(bench.out / 'dseq' / 'seed0' / 'train' / 'epoch_1.pth')
+    facts = table['DSeq']['0']
+    assert facts['resumed'] and not first['resumed']
+    assert facts['minutes'] > first['minutes'] > 0
+    assert 'were interrupted' in bench.table()
+
+
+def test_tables_keep_what_other_calls_measured(bench):
+    bench.run(seeds=(0,))
+    _, table = bench.run(seeds=(5,))
+    assert set(table['DSeq']) == {'0', '5'}
+    assert 'seeds 0, 5' in bench.table()
 
 
 def test_the_table_has_means_spreads_and_the_papers_figures(bench):
     bench.run()
-    text = (bench.out / 'tables.md').read_text()
+    text = bench.table()
     assert '| DSeq | 79.5 (79.0 to 80.0) | 81.0 (80.0 to 82.0) |' in text
     assert '| 2 | 73.5 |' in text and 'paper (not ours)' in text
     assert '| gain | +10.0 (+10.0 to +10.0) | +10.0 (+10.0 to +10.0) | +1.1 |' in text
@@ -112,7 +226,7 @@ def test_differences_are_paired_by_seed(bench):
     facts['metrics']['linear_last'] = 90.0
     result.write_text(json.dumps(facts))
     bench.run(seeds=(0, 1))
-    text = (bench.out / 'tables.md').read_text()
+    text = bench.table()
     # seed 0: 80 - 90, seed 1: 79 - 69
     assert '| gain | +0.0 (-10.0 to +10.0) |' in text
 
