@@ -42,7 +42,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--budget', choices=ablation.BUDGETS, default='digitscenes_20e', help=budgets
     )
-    parser.add_argument('--seeds', default='0,1,2', help='comma-separated')
+    parser.add_argument(
+        '--seeds', type=parse_seeds, default='0,1,2', help='comma-separated'
+    )
     parser.add_argument(
         '--out', type=Path, help='folder of the runs (work_dirs/ablate_BUDGET)'
     )
@@ -75,15 +77,27 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--dry-run', action='store_true', help='list the commands and do nothing'
     )
     args = parser.parse_args(argv)
-    try:
-        args.seeds = [int(seed) for seed in args.seeds.split(',')]
-    except ValueError:
-        parser.error(f'--seeds {args.seeds}: give numbers, such as 0,1,2')
-    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        parser.error('--seeds: each at least 0, and each once')
     if args.jobs < 1:
         parser.error('--jobs is at least 1')
     return args
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read a list of seeds.
+
+    Args:
+        text: Numbers, separated by commas.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        argparse.ArgumentTypeError: If one is no number, negative or there twice.
+    """
+    parts = [part.strip() for part in text.split(',')]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
+    return [int(part) for part in parts]
 
 
 def say(line: str) -> None:

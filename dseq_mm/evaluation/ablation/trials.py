@@ -97,6 +97,9 @@ def plan_trials(
         ValueError: If ``out`` holds the same trials made with other settings, or an
             option cannot be understood.
     """
+    if wrong := [option for option in options if '=' not in option]:
+        raise ValueError(f'--cfg-options {" ".join(wrong)}: write key=value')
+    split_options(probe)
     rows = {row.name: row for table in tables for row in table.rows}
     shared = dict(
         budget=budget, processes=processes, options=tuple(options), probe=tuple(probe)
