@@ -14,7 +14,7 @@ DSEQ_VENV=$VENV bash tools/setup_env.sh
 # One thread per worker: the models of the tests are too small to share out.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 parallel=()
-if [ "$(nproc)" -gt 1 ]; then
+if [ "$(env -u OMP_NUM_THREADS nproc)" -gt 1 ]; then  # nproc obeys that variable
     parallel=(-n 2)
 fi
 

@@ -235,6 +235,7 @@ TABLES = {
             Row('MAE', 'baselines/mae_{budget}', 68.0),
             Row('MoCo v3', 'baselines/mocov3_{budget}'),
             Row('DSeq-JEPA network at initialization', DSEQ.config, start='init'),
+            Row('I-JEPA network at initialization', IJEPA.config, start='init'),
             Row('raw pixels', DSEQ.config, start='pixels'),
         ),
     ),
