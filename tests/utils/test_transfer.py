@@ -13,6 +13,7 @@ from dseq_mm.utils.configs import resolve_config, shipped_configs
 from tests.transfer.conftest import ODD, odd_contents
 
 SIZES = dict(
+    vits16=(384, 12, 16),
     vitb16=(768, 12, 16),
     vitl16=(1024, 24, 16),
     vith16=(1280, 32, 16),
@@ -113,7 +114,7 @@ def test_another_size_names_what_fits(save):
     fitting = message.partition('fit the file: ')[2]
     assert 'clevr-dist_vitl16_100e' in fitting and 'vitb16' not in fitting
     with pytest.raises(ValueError, match='none; set model.backbone.arch'):
-        transfer.use_checkpoint(cfg, save(sketch(384, 12, 16)))
+        transfer.use_checkpoint(cfg, save(sketch(192, 12, 16)))
     with pytest.raises(ValueError, match='patches of 8 px'):
         transfer.use_checkpoint(cfg, save(sketch(768, 12, 8)))
 
