@@ -22,23 +22,16 @@ from dseq_mm.evaluation.suite.subject import read_subject
 from dseq_mm.transfer.checkpoint import load_checkpoint
 from dseq_mm.transfer.initialize import load_backbone
 from tests.end_to_end.miniature import imagenet
-from tests.end_to_end.runs import write_images
+from tests.end_to_end.runs import run_tool, write_images
 from tests.models.builders import samples
 
 FOLDER = Path(__file__).parents[1] / 'configs'
-TOOLS = FOLDER.parent / 'tools'
 CONVERTER = (
     Path(mmpretrain.__path__[0]) / '.mim/tools/model_converters/deit3_to_mmpretrain.py'
 )
 NAMES = dict(mae='MAE', mocov3='MoCoV3')
 EMA = 'momentum_encoder.'
 STOCK_MAE = 'mmpretrain::mae/mae_vit-base-p16_8xb512-amp-coslr-300e_in1k.py'
-
-
-def run(tool, *arguments):
-    """Runs one of the tools in this process."""
-    main = runpy.run_path(str(TOOLS / f'{tool}.py'))['main']
-    main([str(argument) for argument in arguments])
 
 
 def load(name):
@@ -162,7 +155,7 @@ def trained(request, tmp_path, monkeypatch):
     cfg.param_scheduler[1].update(T_max=1, end=2)
     cfg.default_hooks.checkpoint.interval = 1
     cfg.dump('config.py')
-    run('train', 'config.py', '--work-dir', 'run')
+    run_tool('train', 'config.py', '--work-dir', 'run')
     return request.param, tmp_path / 'run' / 'epoch_2.pth', cfg
 
 
@@ -180,7 +173,7 @@ def test_trains_measures_and_exports(trained, tmp_path):
     assert (subject.arch, subject.class_token, subject.epoch) == ('digits', True, 2)
     assert not subject.finished
 
-    run('export_backbone', path, 'backbone.pth')
+    run_tool('export_backbone', path, 'backbone.pth')
     exported = read_subject('backbone.pth')
     assert exported.method == NAMES[name] and exported.encoder == 'context'
     vit = VisionTransformer(
@@ -205,7 +198,7 @@ def test_trains_measures_and_exports(trained, tmp_path):
         for setting in (f'data_prefix={tmp_path / "images"}', 'data_root=')
     ]
     arguments = ['--tasks', 'knn', '--out', 'table', '--cfg-options']
-    run('evaluate', file, *arguments, 'knn.custom_hooks.0.k=3', *options)
+    run_tool('evaluate', file, *arguments, 'knn.custom_hooks.0.k=3', *options)
     table = json.loads((tmp_path / 'table' / 'table.json').read_text())
     assert table['rows'][0]['mean'] == pytest.approx(logged['knn_last'])
     text = (tmp_path / 'table' / 'table.md').read_text()
@@ -257,6 +250,6 @@ def test_mmpretrains_own_config_trains(tmp_path, monkeypatch):
         'param_scheduler.1.begin=0',
     ]
     with DefaultScope.overwrite_default_scope('mmpretrain'):
-        run('train', STOCK_MAE, '--cfg-options', *options)
+        run_tool('train', STOCK_MAE, '--cfg-options', *options)
     (path,) = tmp_path.glob('work_dirs/mae_vit-base-p16_8xb512*/epoch_1.pth')
     assert 'backbone.layers.11.ln2.weight' in load_checkpoint(path)['state_dict']

@@ -18,6 +18,7 @@ import torch
 from dseq_mm.evaluation import ablation
 from dseq_mm.evaluation.suite import installed_versions
 from dseq_mm.utils.configs import BUDGET_VARIABLE
+from dseq_mm.utils.launch import parse_seeds, say
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -80,33 +81,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.jobs < 1:
         parser.error('--jobs is at least 1')
     return args
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Read a list of seeds.
-
-    Args:
-        text: Numbers, separated by commas.
-
-    Returns:
-        The seeds.
-
-    Raises:
-        argparse.ArgumentTypeError: If one is no number, negative or there twice.
-    """
-    parts = [part.strip() for part in text.split(',')]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
-    return [int(part) for part in parts]
-
-
-def say(line: str) -> None:
-    """Print a line at once.
-
-    Args:
-        line: What to print.
-    """
-    print(line, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

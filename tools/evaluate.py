@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from dseq_mm.evaluation import suite
+from dseq_mm.utils.launch import parse_seeds, say
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -42,7 +43,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='folder of table.md, table.json and the runs '
         '(work_dirs/evaluate_NAME_SHA256)',
     )
-    parser.add_argument('--seeds', default='0', help='comma-separated, such as 0,1,2')
+    parser.add_argument(
+        '--seeds', type=parse_seeds, default='0', help='comma-separated, such as 0,1,2'
+    )
     parser.add_argument(
         '--random-init',
         action='store_true',
@@ -66,22 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.gpus < 1 or args.jobs < 1 or (args.gpus > 1 and args.jobs > 1):
         parser.error('--gpus and --jobs are at least 1, and only one of them more')
-    try:
-        args.seeds = [int(seed) for seed in args.seeds.split(',')]
-    except ValueError:
-        parser.error(f'--seeds {args.seeds}: give numbers, such as 0,1,2')
-    if len(set(args.seeds)) < len(args.seeds) or min(args.seeds) < 0:
-        parser.error('--seeds: each at least 0, and each once')
     return args
-
-
-def say(line: str) -> None:
-    """Print a line at once.
-
-    Args:
-        line: What to print.
-    """
-    print(line, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:

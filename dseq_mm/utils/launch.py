@@ -63,6 +63,33 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
+def parse_seeds(text: str) -> list[int]:
+    """Read a list of seeds.
+
+    Args:
+        text: Numbers, separated by commas.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        argparse.ArgumentTypeError: If one is no number, negative or there twice.
+    """
+    parts = [part.strip() for part in text.split(',')]
+    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+        raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
+    return [int(part) for part in parts]
+
+
+def say(line: str) -> None:
+    """Print a line at once.
+
+    Args:
+        line: What to print.
+    """
+    print(line, flush=True)
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the arguments that all tools share.
 

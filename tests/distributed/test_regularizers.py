@@ -29,7 +29,7 @@ CLOSE = dict(rtol=1e-6, atol=1e-9)
 
 def take_step(model, wrapped, rows):
     """What :func:`one_step` returns, and all that the regularizer has."""
-    result = one_step(model, wrapped, rows, dict(progress=0.5))
+    result = one_step(model, wrapped, rows, progress=0.5)
     (head,) = model.regularizers
     return dict(result, head=head.state_dict(), stats=head.stats)
 

@@ -1,4 +1,7 @@
-"""Two gloo processes of batch b equal one process of batch 2b."""
+"""Two gloo processes of batch b equal one process of batch 2b.
+
+The processes are started once for all cases.
+"""
 
 import pytest
 import torch
@@ -6,16 +9,46 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
+import projects.dmt_jepa  # noqa: F401
 from dseq_mm.engine import GuardedOptimWrapper
 from dseq_mm.models.jepa import TrainingClock
 from tests.models.builders import build_jepa, images, samples
 
 INDICES = [7, 3, 11, 0]
+CASES = {
+    'dseq': (dict(method='DSeqJEPA'), 0.5),
+    'ijepa': (dict(method='IJEPA'), 0.5),
+    'grad-cam': (
+        dict(
+            method='DSeqJEPA',
+            mask_generator=dict(
+                type='DiscriminativeMaskGenerator',
+                saliency=dict(type='GradCAM'),
+                num_regions=3,
+            ),
+        ),
+        1.0,
+    ),
+    'curriculum-of-batches': (
+        dict(
+            method='DSeqJEPA',
+            mask_generator=dict(
+                type='DiscriminativeMaskGenerator',
+                saliency=dict(type='ClassTokenSimilarity', block=1),
+                num_regions=3,
+                curriculum=dict(unit='batch'),
+            ),
+        ),
+        0.0,
+    ),
+    'dmt': (dict(method='DMTJEPA'), 0.5),
+}
+"""Arguments of the model, and progress of training."""
 
 
-def one_step(model, wrapped, rows, kwargs):
-    """Loss, plan, gradients and target encoder after one step on some rows."""
-    model.clock = TrainingClock(2, 5, kwargs['progress'])
+def one_step(model, wrapped, rows, progress):
+    """Loss, plan, gradients and EMA copies after one step on some rows."""
+    model.clock = TrainingClock(2, 5, progress)
     plans = []
     model.mask_generator.register_forward_hook(lambda m, a, plan: plans.append(plan))
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -33,8 +66,12 @@ def one_step(model, wrapped, rows, kwargs):
     optim.zero_grad()
     losses = wrapped(inputs, data_samples, mode='loss')
     optim.update_params(losses['loss'])
-    model.target_encoder.total_steps = 3
-    model.target_encoder.update_parameters(model.backbone)
+    target = {}
+    for copy, source in model.averages.items():
+        average = getattr(model, copy)
+        average.total_steps = 3
+        average.update_parameters(getattr(model, source))
+        target.update(average.state_dict(prefix=f'{copy}.'))
     plan = plans[0]
     rows = [
         sorted(zip(s, i, strict=False))
@@ -50,60 +87,38 @@ def one_step(model, wrapped, rows, kwargs):
         loss=losses['loss'].detach(),
         plan=rows,
         gradients=gradients,
-        target=model.target_encoder.state_dict(),
+        target=target,
     )
 
 
-def worker(rank, file, kwargs, out):
+def worker(rank, file, out):
     dist.init_process_group(
         'gloo', init_method=f'file://{file}', rank=rank, world_size=2
     )
     torch.set_num_threads(1)
-    model = build_jepa(**kwargs['model']).double()
-    result = one_step(
-        model, DistributedDataParallel(model), list(range(4))[rank::2], kwargs
-    )
-    torch.save(result, f'{out}.{rank}')
+    results = {}
+    for name, (kwargs, progress) in CASES.items():
+        model = build_jepa(**kwargs).double()
+        wrapped = DistributedDataParallel(model)
+        rows = list(range(4))[rank::2]
+        results[name] = one_step(model, wrapped, rows, progress)
+    torch.save(results, f'{out}.{rank}')
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(
-    ('model', 'progress'),
-    [
-        (dict(method='DSeqJEPA'), 0.5),
-        (dict(method='IJEPA'), 0.5),
-        (
-            dict(
-                method='DSeqJEPA',
-                mask_generator=dict(
-                    type='DiscriminativeMaskGenerator',
-                    saliency=dict(type='GradCAM'),
-                    num_regions=3,
-                ),
-            ),
-            1.0,
-        ),
-        (
-            dict(
-                method='DSeqJEPA',
-                mask_generator=dict(
-                    type='DiscriminativeMaskGenerator',
-                    saliency=dict(type='ClassTokenSimilarity', block=1),
-                    num_regions=3,
-                    curriculum=dict(unit='batch'),
-                ),
-            ),
-            0.0,
-        ),
-    ],
-)
-def test_two_processes_equal_one(tmp_path, model, progress):
-    kwargs = dict(model=model, progress=progress)
-    single = build_jepa(**model).double()
-    expected = one_step(single, single, list(range(4)), kwargs)
-    out = tmp_path / 'result'
-    mp.spawn(worker, (str(tmp_path / 'store'), kwargs, str(out)), nprocs=2)
-    results = [torch.load(f'{out}.{rank}', weights_only=True) for rank in range(2)]
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('two')
+    mp.spawn(worker, (str(folder / 'store'), str(folder / 'result')), nprocs=2)
+    return [torch.load(folder / f'result.{r}', weights_only=True) for r in range(2)]
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_two_processes_equal_one(two_processes, name):
+    kwargs, progress = CASES[name]
+    single = build_jepa(**kwargs).double()
+    expected = one_step(single, single, list(range(4)), progress)
+    results = [each[name] for each in two_processes]
     loss = (results[0]['loss'] + results[1]['loss']) / 2
     torch.testing.assert_close(loss, expected['loss'], rtol=1e-6, atol=1e-8)
     half = len(expected['plan']) // 2

@@ -1,5 +1,6 @@
 """Small runs of the shipped configs."""
 
+import runpy
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,13 @@ from dseq_mm.engine.hooks import unwrap
 from dseq_mm.transfer.checkpoint import install_safe_loader
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
+TOOLS = CONFIGS.parent / 'tools'
+
+
+def run_tool(name, *arguments):
+    """Run ``tools/NAME.py`` in this process: a new one would import for ten seconds."""
+    main = runpy.run_path(str(TOOLS / f'{name}.py'))['main']
+    return main([str(argument) for argument in arguments])
 
 
 def write_images(folder, count=16, size=24, classes=2, seed=0):

@@ -137,12 +137,9 @@ def test_ended_from_outside_it_ends_its_runs(place):
 
 
 def evaluate(main):
-    """Runs the tool, in this process, on three tasks."""
-    options = [
-        'linear.train_cfg.max_epochs=1', 'linear.train_dataloader.batch_size=16',
-        'clevr-count.train_cfg.max_epochs=2', 'clevr-count.train_cfg.val_interval=2',
-    ]  # fmt: skip
-    tasks = ['--tasks', 'knn,linear,clevr-count', '--out', 'out', '--jobs', '2']
+    """Runs the tool, in this process, on two tasks."""
+    options = ['linear.train_cfg.max_epochs=1', 'linear.train_dataloader.batch_size=16']
+    tasks = ['--tasks', 'knn,linear', '--out', 'out', '--jobs', '2']
     return main(['ijepa.pth', *tasks, '--cfg-options', *options])
 
 
@@ -156,18 +153,14 @@ def test_on_a_few_digits(place, load_tool, capsys):
     assert status == 0, '\n'.join(log[-3000:] for log in logs)
     table = json.loads((place / 'out' / 'table.json').read_text())
     values = {row['key'] + row['task']: row['values'] for row in table['rows']}
-    assert [*values] == [
-        'knn_lastknn', 'knn_last4knn', 'accuracy/top1linear',
-        'accuracy/top1clevr-count',
-    ]  # fmt: skip
+    assert [*values] == ['knn_lastknn', 'knn_last4knn', 'accuracy/top1linear']
     for row in table['rows']:
         assert 0 <= row['mean'] <= 100 and row['dataset'] == 'DigitScenes'
         assert row['paper_not_ours'] is None
-    linear, clevr = table['rows'][2:]
+    linear = table['rows'][2]
     # the batch of 16 was seen: the rate is a sixteenth of that for 256
     assert 'learning rate 0.000625' in linear['protocol']
     assert '; 1 epochs; batch 16 instead of 256; 24 px' in linear['protocol']
-    assert 'average-pooled patch tokens of the last block' in clevr['protocol']
     log = (place / 'out' / 'linear' / 'seed0' / 'log.txt').read_text()
     assert 'starts from' in log and 'Epoch(test)' in log
     versions = linear['runs'][0]['versions']
@@ -176,5 +169,5 @@ def test_on_a_few_digits(place, load_tool, capsys):
     before = (place / 'out' / 'table.json').read_text()
     capsys.readouterr()
     assert evaluate(main) == 0
-    assert capsys.readouterr().out.count('done before, skipped') == 3
+    assert capsys.readouterr().out.count('done before, skipped') == 2
     assert (place / 'out' / 'table.json').read_text() == before

@@ -59,25 +59,33 @@ def backbone(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize('library', CASES)
-def test_trains_under_its_own_tool(library, data, backbone, tmp_path):
+@pytest.fixture
+def run(request, data, tmp_path):
+    """Runs the library's tool with further options; its status and errors."""
+    library = request.param
     spec = importlib.util.find_spec(library)
     tool = spec and Path(spec.origin).parent / '.mim' / 'tools' / 'train.py'
     if tool is None or not tool.is_file():
         pytest.skip(f'{library} is not installed with its tools')
-    name, options, metric = CASES[library]
+    name, options, _ = CASES[library]
     command = [sys.executable, str(tool), resolve_config(name)]
     command += ['--work-dir', str(tmp_path), '--cfg-options', *options]
-    run = dict(cwd=data, capture_output=True, text=True, timeout=300)
-    run['env'] = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    settings = dict(cwd=data, capture_output=True, text=True, timeout=300)
+    settings['env'] = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
+    return lambda *more: subprocess.run([*command, *more], **settings)
 
-    refused = subprocess.run(command, **run)
+
+@pytest.mark.parametrize('run', ['mmpretrain'], indirect=True)
+def test_says_which_weights_it_lacks(run):
+    refused = run()
     assert refused.returncode != 0
     assert 'model.backbone.init_cfg.checkpoint=PATH' in refused.stderr
 
-    given = f'model.backbone.init_cfg.checkpoint={backbone}'
-    trained = subprocess.run([*command, given], **run)
+
+@pytest.mark.parametrize(('run', 'library'), [(c, c) for c in CASES], indirect=['run'])
+def test_trains_under_its_own_tool(run, library, backbone, tmp_path):
+    trained = run(f'model.backbone.init_cfg.checkpoint={backbone}')
     assert trained.returncode == 0, trained.stderr[-3000:]
     logs = sorted(tmp_path.glob('*/vis_data/scalars.json'))
     scalars = [json.loads(line) for line in logs[-1].read_text().splitlines()]
-    assert metric in scalars[-1]
+    assert CASES[library][-1] in scalars[-1]

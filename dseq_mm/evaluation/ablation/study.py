@@ -108,6 +108,7 @@ class Study(Launcher):
         turn = threading.Lock()
 
         def one(trial: Trial) -> bool:
+            """Do a trial on the next free device and have the tables written anew."""
             device = self._places.get()
             try:
                 done = not self.stopped and self._one(trial, device, versions, say)

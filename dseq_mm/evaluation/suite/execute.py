@@ -98,6 +98,7 @@ def execute(
     turn = threading.Lock()
 
     def one(run):
+        """Do a run and have the table written anew."""
         done = _carry_out(run, subject, tools, versions, say)
         with turn:
             finished()

@@ -4,6 +4,8 @@ import json
 import shutil
 
 import pytest
+import torch
+from mmpretrain.registry import MODELS
 
 from dseq_mm.evaluation.suite import protocol
 from dseq_mm.evaluation.suite.tasks import TASKS, find_config
@@ -179,6 +181,9 @@ def test_without_class_token(load, task):
         assert cfg.model.neck.type == 'GlobalAveragePooling'
         words = protocol.describe(task, cfg, subject, 8)
         assert words.startswith('frozen; average-pooled patch tokens of the last')
+        with torch.device('meta'):
+            scores = MODELS.build(cfg.model)(torch.empty(2, 3, 224, 224))
+        assert scores.shape == (2, cfg.model.head.num_classes)
     else:
         assert len(options) <= 1
 
