@@ -246,8 +246,8 @@ def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, A
 
     Returns:
         ``embed_dims``, ``depth``, ``feedforward_channels``, ``patch_size`` and ``grid``
-        ([rows, columns]), ``class_token``, ``num_heads``; None where it is unknown.
-        Empty for another architecture.
+        ([rows, columns]), ``class_token``, ``layer_scale`` (whether it has them),
+        ``num_heads``; None where it is unknown. Empty for another architecture.
     """
     kernel = state.get('patch_embed.projection.weight')  # (D, 3, patch, patch)
     position = state.get('pos_embed')  # (1, K + P, D)
@@ -277,6 +277,7 @@ def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, A
         patch_size=patch_size,
         grid=grid if _fills(grid, state) else None,
         class_token='cls_token' in state,
+        layer_scale='layers.0.attn.gamma1.weight' in state,
     )
 
 

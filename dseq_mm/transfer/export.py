@@ -30,6 +30,7 @@ _TIMM_NAMES = (
     (r'^layers\.(\d+)\.attn\.(qkv|proj)\.(\w+)$', r'blocks.\1.attn.\2.\3'),
     (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.(\w+)$', r'blocks.\1.mlp.fc1.\2'),
     (r'^layers\.(\d+)\.ffn\.layers\.1\.(\w+)$', r'blocks.\1.mlp.fc2.\2'),
+    (r'^layers\.(\d+)\.(?:attn|ffn)\.gamma([12])\.weight$', r'blocks.\1.ls\2.gamma'),
     (r'^ln1\.(\w+)$', r'norm.\1'),
 )
 
@@ -133,7 +134,7 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
     grid, patch_size = facts.get('grid'), facts.get('patch_size')
     size = grid and tuple(g * p for g, p in zip(grid, patch_size, strict=True))
     patch_size = patch_size and patch_size[0]
-    token = facts.get('class_token')
+    token, scaled = facts.get('class_token'), facts.get('layer_scale')
     if meta['layout'] != 'timm':
         arch = {
             to: facts.get(name)
@@ -148,7 +149,10 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
             "custom_imports = dict(imports=['dseq_mm'])\n"
             "backbone = dict(\n    type='mmpretrain.VisionTransformer',\n"
             f'    arch={arch},\n    img_size={size}, patch_size={patch_size}, '
-            f"with_cls_token={token},\n    out_type='featmap',\n"
+            f'with_cls_token={token},\n    '
+            + 'layer_scale_init_value=1e-5, '
+            * bool(scaled)
+            + "out_type='featmap',\n"
             f"    init_cfg=dict(type='StrictPretrained', checkpoint='{out}'))"
         )
     load = (
@@ -163,7 +167,10 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
         f'    depth={facts.get("depth")}, '
         f'num_heads={facts.get("num_heads")}, '
         f'mlp_ratio={hidden / width if hidden else None},\n    class_token={token}, '
-        "global_pool='avg', fc_norm=False, num_classes=0)\n"
+        "global_pool='avg', fc_norm=False, "
+        + 'init_values=1e-5, '
+        * bool(scaled)
+        + 'num_classes=0)\n'
         f'model.load_state_dict({load})'
     )
 

@@ -182,6 +182,10 @@ def _check(report: KeyReport, source: str, allow_missing: tuple[str, ...]) -> No
             'The file has no class token: set model.backbone.with_cls_token=False, and '
             "another out_type than 'cls_token'."
         )
+    elif any('.gamma1.' in key for key in report.unexpected):
+        hint = (
+            'The file has layer scales: set model.backbone.layer_scale_init_value=1e-5.'
+        )
     else:
         hint = (
             'Set arch, patch_size, with_cls_token, out_type and final_norm of the '

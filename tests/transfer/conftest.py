@@ -65,6 +65,7 @@ WRONG = {
     'another width': r'pos_embed \(1, 17, 64\) in the file, \(1, 17, 32\)',
     'other heads': 'num_heads 4 in the file, 2 in the model',
     'no class token': r'model\.backbone\.with_cls_token=False',
+    'layer scales': r'model\.backbone\.layer_scale_init_value=1e-5',
     'timm': '--layout mmpretrain',
     'detector': 'finished detector or segmentor.*roi_head, rpn_head.*--encoder context',
     'segmentor': 'finished detector or segmentor.*auxiliary_head, decode_head',
@@ -89,6 +90,8 @@ def _wrong_contents(kind, marker):
         state = build_vit(arch={**ARCH, 'embed_dims': 64}).state_dict()
     elif kind == 'no class token':
         state = build_vit(with_cls_token=False).state_dict()
+    elif kind == 'layer scales':
+        state = build_vit(layer_scale_init_value=1e-5).state_dict()
     elif kind == 'timm':
         state = to_timm(state)
     contents = dict(state_dict=state)

@@ -69,6 +69,7 @@ def test_loads_into_the_stock_vit(
         patch_size=[8, 8],
         grid=[4, 4],
         class_token=True,
+        layer_scale=False,
     )
     assert sorted(p.name for p in tmp_path.iterdir()) == [out.name, 'epoch_2.pth']
     load_backbone(build_vit(), out)
@@ -106,9 +107,12 @@ def test_a_file_without_config_has_no_method():
     assert method_of(dict(method=['MAE'])) is None
 
 
+@pytest.mark.parametrize('layer_scale', [0.0, 1e-5])
 @pytest.mark.parametrize('class_token', [True, False])
-def test_loads_into_timm(tmp_path, pretraining, images, class_token):
-    path, _, target = pretraining(with_cls_token=class_token)
+def test_loads_into_timm(tmp_path, pretraining, images, class_token, layer_scale):
+    path, _, target = pretraining(
+        with_cls_token=class_token, layer_scale_init_value=layer_scale
+    )
     out = tmp_path / 'timm.pth'
     meta = export_backbone(path, out, layout='timm')
     # the snippet that the tool prints is what a user pastes
@@ -123,11 +127,13 @@ def test_loads_into_timm(tmp_path, pretraining, images, class_token):
     assert (pooled - expected.mean(1)).abs().max() < 1e-10
 
 
-@pytest.mark.parametrize('layout', ['mmpretrain', 'mmseg'])
-def test_snippet_loads(tmp_path, pretraining, layout):
+@pytest.mark.parametrize(
+    ('layout', 'layer_scale'), [('mmpretrain', 0.0), ('mmseg', 0.0), ('mmdet', 1e-5)]
+)
+def test_snippet_loads(tmp_path, pretraining, layout, layer_scale):
     from mmpretrain.registry import MODELS
 
-    path, _, target = pretraining(img_size=(32, 48))
+    path, _, target = pretraining(img_size=(32, 48), layer_scale_init_value=layer_scale)
     out = tmp_path / 'backbone.safetensors'
     meta = export_backbone(path, out, layout=layout)
     names = {}
