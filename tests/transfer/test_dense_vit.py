@@ -37,9 +37,13 @@ def images(height=16, width=24, batch=2, seed=1):
 @pytest.mark.parametrize('window_size', [None, 6, 14])
 @pytest.mark.parametrize('cls_token', [True, False])
 @pytest.mark.parametrize('reference', [JEPAViT, VisionTransformer])
-def test_features_are_those_of_the_encoder(reference, cls_token, window_size):
-    dense = build(window_size=window_size, with_cls_token=cls_token).eval()
-    other = build(cls=reference, seed=5, out_type='featmap', with_cls_token=cls_token)
+@pytest.mark.parametrize('layer_scale', [0.0, 0.5])
+def test_features_are_those_of_the_encoder(
+    reference, layer_scale, cls_token, window_size
+):
+    options = dict(with_cls_token=cls_token, layer_scale_init_value=layer_scale)
+    dense = build(window_size=window_size, **options).eval()
+    other = build(cls=reference, seed=5, out_type='featmap', **options)
     other.eval()
     other.load_state_dict(dense.state_dict())
     for found, expected in zip(dense(images()), other(images()), strict=True):
