@@ -134,7 +134,8 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
     grid, patch_size = facts.get('grid'), facts.get('patch_size')
     size = grid and tuple(g * p for g, p in zip(grid, patch_size, strict=True))
     patch_size = patch_size and patch_size[0]
-    token, scaled = facts.get('class_token'), facts.get('layer_scale')
+    token = facts.get('class_token')
+    scale = '{}=1e-5, ' if facts.get('layer_scale') else ''
     if meta['layout'] != 'timm':
         arch = {
             to: facts.get(name)
@@ -150,9 +151,7 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
             "backbone = dict(\n    type='mmpretrain.VisionTransformer',\n"
             f'    arch={arch},\n    img_size={size}, patch_size={patch_size}, '
             f'with_cls_token={token},\n    '
-            + 'layer_scale_init_value=1e-5, '
-            * bool(scaled)
-            + "out_type='featmap',\n"
+            f"{scale.format('layer_scale_init_value')}out_type='featmap',\n"
             f"    init_cfg=dict(type='StrictPretrained', checkpoint='{out}'))"
         )
     load = (
@@ -167,10 +166,8 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
         f'    depth={facts.get("depth")}, '
         f'num_heads={facts.get("num_heads")}, '
         f'mlp_ratio={hidden / width if hidden else None},\n    class_token={token}, '
-        "global_pool='avg', fc_norm=False, "
-        + 'init_values=1e-5, '
-        * bool(scaled)
-        + 'num_classes=0)\n'
+        f"{scale.format('init_values')}global_pool='avg', fc_norm=False, "
+        'num_classes=0)\n'
         f'model.load_state_dict({load})'
     )
 

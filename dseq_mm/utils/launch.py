@@ -76,9 +76,10 @@ def parse_seeds(text: str) -> list[int]:
         argparse.ArgumentTypeError: If one is no number, negative or there twice.
     """
     parts = [part.strip() for part in text.split(',')]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
+    seeds = [int(part) for part in parts if part.isdecimal()]
+    if len(set(seeds)) < len(parts):
         raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
-    return [int(part) for part in parts]
+    return seeds
 
 
 def say(line: str) -> None:

@@ -65,7 +65,7 @@ def test_errors_come_before_anything_runs(load_tool, place, arguments, message):
 @pytest.mark.parametrize(
     'arguments',
     [
-        ['--seeds', 'a'], ['--seeds', '1,1'], ['--seeds', '-1'], ['--gpus', '0'],
+        ['--seeds', 'a'], ['--seeds', '1,01'], ['--seeds', '-1'], ['--gpus', '0'],
         ['--gpus', '2', '--jobs', '2'],
     ],
 )  # fmt: skip
