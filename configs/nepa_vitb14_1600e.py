@@ -2,9 +2,10 @@
 # accumulated = 4096. The recipe is that of the published code for its base model.
 # Not as there: sine-cosine positions added to the input in place of RoPE and its random
 # scale; queries and keys are not normalized; no class token, hence 255 predictions in
-# place of 256. The MLP is the GELU of the released models, not the paper's SwiGLU. The
-# rate warms up from 1e-4 of its peak in place of 0. Positions make it another model: we
-# have not trained it on ImageNet, and the published figures are not its figures.
+# place of 256; norms add 1e-6 to the variance in place of 1e-12. The MLP is the GELU of
+# the released models, not the paper's SwiGLU. The rate warms up from 1e-4 of its peak
+# in place of 0. Positions make it another model: we have not trained it on ImageNet,
+# and the published figures are not its figures.
 _base_ = [
     '_base_/models/jepa_vit-base-p16.py',
     '_base_/datasets/imagenet_224.py',
@@ -22,7 +23,13 @@ model = dict(
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='RandomResizedCrop', scale=224, crop_ratio_range=(0.08, 1.0)),
+    dict(
+        type='RandomResizedCrop',
+        scale=224,
+        crop_ratio_range=(0.08, 1.0),
+        backend='pillow',
+        interpolation='bilinear',
+    ),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackInputs'),
 ]

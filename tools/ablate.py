@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from dseq_mm.evaluation import ablation
+from dseq_mm.evaluation.launcher import parse_seeds, say
 from dseq_mm.evaluation.suite import installed_versions
 from dseq_mm.utils.configs import BUDGET_VARIABLE
-from dseq_mm.utils.launch import parse_seeds, say
 
 TOOLS = Path(__file__).resolve().parent
 

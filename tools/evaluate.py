@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from dseq_mm.evaluation import suite
-from dseq_mm.utils.launch import parse_seeds, say
+from dseq_mm.evaluation.launcher import parse_seeds, say
 
 TOOLS = Path(__file__).resolve().parent
 

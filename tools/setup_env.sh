@@ -154,4 +154,4 @@ if ! ready; then
     fi
     ready || install_all
 fi
-say "ready: $VENV"
+say "ready: $VENV  (to use it: . $VENV/bin/activate)"

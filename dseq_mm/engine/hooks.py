@@ -1,11 +1,16 @@
 """Hooks own time: the clock of the masks, the EMA of the target encoder, the guard."""
 
+from collections.abc import Iterator
+
+from mmengine.dataset import RepeatDataset
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from ..models.ema import TargetEncoder
 from ..models.jepa import TrainingClock
 from ..transfer.initialize import compare_keys, state_dict_of
 from .optim_wrapper import GuardedOptimWrapper
@@ -22,27 +27,39 @@ class ClockHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_train(self, runner) -> None:
-        """Hand the run's seed to parts without one, and refuse a loop without epochs.
+        """Hand the run's seed to parts without one; refuse what would train wrongly.
 
         Args:
             runner: The runner.
 
         Raises:
-            ValueError: If the training loop counts iterations only.
+            ValueError: If the training loop counts iterations only, nothing moves the
+                model's target encoder, or images are repeated within an epoch.
         """
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             raise ValueError(
                 'masks and crops are keyed by the epoch, which an iteration-based loop '
                 "does not count: use train_cfg = dict(type='EpochBasedTrainLoop', ...)"
             )
-        parts = list(unwrap(runner.model).modules())
-        dataset = runner.train_dataloader.dataset
-        while dataset is not None:
-            parts.append(dataset)
-            dataset = getattr(dataset, 'dataset', None)
-        for part in parts:
+        model_parts = list(unwrap(runner.model).modules())
+        moved = any(isinstance(hook, TargetEncoderHook) for hook in runner.hooks)
+        if not moved and any(isinstance(part, TargetEncoder) for part in model_parts):
+            raise ValueError(
+                'nothing moves the target encoder of this model: add default_hooks='
+                "dict(target_encoder=dict(type='TargetEncoderHook'))"
+            )
+        datasets = list(_walk(runner.train_dataloader.dataset))
+        if any(isinstance(dataset, RepeatDataset) for dataset in datasets):
+            raise ValueError(
+                'RepeatDataset shows an image several times in an epoch, and crops and '
+                'masks are keyed by the epoch: every repetition would be the same. '
+                'Leave it out and raise train_cfg.max_epochs.'
+            )
+        seed = [runner.seed]  # with diff_rank_seed each process has its own
+        broadcast_object_list(seed)
+        for part in (*model_parts, *datasets):
             if getattr(part, 'seed', 0) is None:
-                part.seed = runner.seed
+                part.seed = seed[0]
 
     def before_train_epoch(self, runner) -> None:
         """Give the data set the epoch, before its workers read the first image.
@@ -50,11 +67,9 @@ class ClockHook(Hook):
         Args:
             runner: The runner.
         """
-        dataset = runner.train_dataloader.dataset
-        while dataset is not None:  # it may be wrapped: repeated, sliced, ...
+        for dataset in _walk(runner.train_dataloader.dataset):
             if hasattr(dataset, 'set_epoch'):
                 dataset.set_epoch(runner.epoch)
-            dataset = getattr(dataset, 'dataset', None)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         """Give the model epoch, iteration and progress.
@@ -68,6 +83,14 @@ class ClockHook(Hook):
         unwrap(runner.model).clock = TrainingClock(
             runner.epoch, runner.iter, runner.iter / last
         )
+
+
+def _walk(dataset) -> Iterator:
+    """A data set and all that it wraps: sliced, concatenated, ..."""
+    yield dataset
+    inner = getattr(dataset, 'dataset', None)
+    for part in getattr(dataset, 'datasets', [] if inner is None else [inner]):
+        yield from _walk(part)
 
 
 @HOOKS.register_module()

@@ -51,6 +51,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self._batch: tuple[int, Sequence[str]] = (0, ())
         self._batches: list[tuple[int, Sequence[str]]] = []
         self._pending: tuple[DeferredRead, list] | None = None
+        self._norm: DeferredRead | None = None
 
     @contextmanager
     def optim_context(self, model: nn.Module):
@@ -85,6 +86,7 @@ class GuardedOptimWrapper(OptimWrapper):
             NonFiniteLossError: If this or the previous update was not finite.
         """
         self.raise_if_nonfinite()
+        self._log_norm()
         bad = ~loss.detach().isfinite()
         self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
         self._batches.append(self._batch)
@@ -113,6 +115,24 @@ class GuardedOptimWrapper(OptimWrapper):
         else:
             self.raise_if_nonfinite()
         super().step(**kwargs)
+
+    def _clip_grad(self) -> None:
+        """Clip as the host does, which waits for the norm; here it is logged later."""
+        parameters = [
+            parameter
+            for group in self.optimizer.param_groups
+            for parameter in group['params']
+            if parameter.grad is not None
+        ]
+        norm = self.clip_func(parameters, **self.clip_grad_kwargs)
+        if norm is not None:  # clipping by value has none
+            self._norm = DeferredRead(norm)
+
+    def _log_norm(self) -> None:
+        """Log the norm of the last clipped update."""
+        if self._norm is not None:
+            norm, self._norm = self._norm.wait().item(), None
+            self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
 
     def raise_if_nonfinite(self) -> None:
         """Read the flag of the last update.

@@ -1,5 +1,6 @@
 """Calling the tools of the package, one process per step, several side by side."""
 
+import argparse
 import fcntl
 import os
 import shlex
@@ -171,3 +172,31 @@ def lock(log: IO[bytes]) -> bool:
     except OSError:
         pass  # a file system without locks
     return True
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read a list of seeds.
+
+    Args:
+        text: Numbers, separated by commas.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        argparse.ArgumentTypeError: If one is no number, negative or there twice.
+    """
+    parts = [part.strip() for part in text.split(',')]
+    seeds = [int(part) for part in parts if part.isdecimal()]
+    if len(set(seeds)) < len(parts):
+        raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
+    return seeds
+
+
+def say(line: str) -> None:
+    """Print a line at once.
+
+    Args:
+        line: What to print.
+    """
+    print(line, flush=True)

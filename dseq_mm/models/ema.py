@@ -35,7 +35,8 @@ class TargetEncoder(BaseAveragedModel):
                 f'momentum={momentum}, end_momentum={end_momentum}'
             )
         self.momentum, self.end_momentum = momentum, end_momentum
-        self.total_steps = 1
+        #: Updates of the whole training; TargetEncoderHook sets it.
+        self.total_steps: int | None = None
 
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps) -> None:
         """Move one parameter; the host's interface.
@@ -53,6 +54,9 @@ class TargetEncoder(BaseAveragedModel):
 
         Args:
             model: The context encoder.
+
+        Raises:
+            ValueError: If ``total_steps`` was never set.
         """
         averaged = list(self.module.parameters())
         pull = self._pull(self.steps).to(averaged[0].dtype)
@@ -70,5 +74,11 @@ class TargetEncoder(BaseAveragedModel):
 
     def _pull(self, steps: Tensor) -> Tensor:
         """``1 - m`` at a step, a float64 scalar on the device."""
+        if self.total_steps is None:
+            raise ValueError(
+                'how many updates a target encoder will have is not known: let '
+                'TargetEncoderHook update it (default_hooks=dict(target_encoder='
+                "dict(type='TargetEncoderHook'))), or set its total_steps."
+            )
         share = (steps.double() / self.total_steps).clamp(max=1.0)
         return 1.0 - (self.momentum + (self.end_momentum - self.momentum) * share)

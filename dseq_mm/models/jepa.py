@@ -109,7 +109,7 @@ class JEPA(BaseSelfSupervisor):
             target_encoder, default_args=dict(model=self.backbone)
         )
         self.unrolled = unrolled
-        self.clock = TrainingClock()
+        self.clock: TrainingClock | None = None
 
     def init_weights(self) -> None:
         """Initialize the parts; each EMA copy starts as what it averages."""
@@ -143,13 +143,15 @@ class JEPA(BaseSelfSupervisor):
 
         Returns:
             ``loss`` and, for the log, its terms and what the mask generator counted.
+
+        Raises:
+            ValueError: If the samples carry no index, or nobody has set the clock.
         """
         sample_idx = sample_indices(data_samples, inputs.device)
+        clock = check_clock(self.clock)
         encoded = self.encode_target(inputs)  # full image, no gradient
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
-            plan = self.mask_generator(
-                encoded, sample_idx, self.clock, self.latent_loss
-            )
+            plan = self.mask_generator(encoded, sample_idx, clock, self.latent_loss)
         if self.unrolled:
             plan = plan.unroll()
         context = self.encode_context(inputs, plan)  # (R, Lc, D)
@@ -160,9 +162,7 @@ class JEPA(BaseSelfSupervisor):
         if self.regularizers:
             stats['latent'] = loss.detach()
         for number, regularizer in enumerate(self.regularizers):
-            loss = loss + regularizer.loss(
-                context, prediction, target, plan, self.clock
-            )
+            loss = loss + regularizer.loss(context, prediction, target, plan, clock)
             for name, term in regularizer.stats.items():  # two may be of one kind
                 stats[f'{name}_{number}' if name in stats else name] = term
         return dict(loss=loss, **stats)
@@ -292,6 +292,8 @@ class NEPA(JEPA):
                 "from: take mask_generator=dict(type='RasterMaskGenerator')"
             )
         patches, grid = self.backbone.patch_embed(inputs)
+        # older versions of torch cache autocast's copy of the weights without gradient
+        torch.clear_autocast_cache()
         return EncodedImage(patches, grid)
 
     @torch.no_grad()
@@ -334,3 +336,28 @@ def sample_indices(data_samples: list[DataSample], device) -> Tensor:
             'its meta_keys.'
         ) from None
     return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
+
+
+def check_clock(clock: TrainingClock | None) -> TrainingClock:
+    """Refuse a training step that nobody has told the time.
+
+    Its masks would be the same in every epoch, and of the start of the curriculum.
+
+    Args:
+        clock: That of the algorithm; None if it was never set.
+
+    Returns:
+        The clock.
+
+    Raises:
+        ValueError: If it was never set.
+    """
+    if clock is None:
+        raise ValueError(
+            'masks are keyed by the epoch, and nobody has told it: this config lacks '
+            "our hooks. Inherit 'dseq_mm::_base_/default_runtime.py', or add "
+            "default_hooks=dict(clock=dict(type='ClockHook'), "
+            "target_encoder=dict(type='TargetEncoderHook')). In a loop of your own set "
+            'model.clock=TrainingClock(epoch, iteration, progress) before each step.'
+        )
+    return clock

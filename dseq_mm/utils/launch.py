@@ -63,34 +63,6 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Read a list of seeds.
-
-    Args:
-        text: Numbers, separated by commas.
-
-    Returns:
-        The seeds.
-
-    Raises:
-        argparse.ArgumentTypeError: If one is no number, negative or there twice.
-    """
-    parts = [part.strip() for part in text.split(',')]
-    seeds = [int(part) for part in parts if part.isdecimal()]
-    if len(set(seeds)) < len(parts):
-        raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
-    return seeds
-
-
-def say(line: str) -> None:
-    """Print a line at once.
-
-    Args:
-        line: What to print.
-    """
-    print(line, flush=True)
-
-
 def load_config(args: argparse.Namespace) -> Config:
     """Read the config and apply the arguments that all tools share.
 
@@ -350,6 +322,7 @@ def run(cfg: Config, notes: list[str], method: str) -> Any:
         runner.logger.info(note)
     if method == 'train':
         _check_epoch(runner.train_loop)
+        _check_batch(runner)
     try:
         return getattr(runner, method)()
     finally:
@@ -367,6 +340,21 @@ def _check_epoch(loop):
             f'{loop.dataloader.batch_sampler.batch_size} on each process: lower '
             'train_dataloader.batch_size (--cfg-options), or set '
             'train_dataloader.drop_last=False.'
+        )
+
+
+def _check_batch(runner):
+    """Warn if the learning rate is meant for another batch than this run's."""
+    meant = runner.cfg.get('auto_scale_lr') or {}
+    if meant.get('enable') or not meant.get('base_batch_size'):
+        return
+    batch = runner.world_size * runner.train_dataloader.batch_sampler.batch_size
+    # with or without accumulation: the scaling rule ignores it
+    counts = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
+    if meant.base_batch_size not in (batch, batch * counts):
+        runner.logger.warning(
+            f'The learning rate is for {meant.base_batch_size} images at a time, this '
+            f'run has {batch}: add --auto-scale-lr, or set a rate of your own.'
         )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmpretrain.models import VisionTransformer
+from mmpretrain.models import BaseSelfSupervisor, VisionTransformer
+from mmpretrain.registry import MODELS
 
 from ..transfer.checkpoint import load_checkpoint
 from ..transfer.contents import (
@@ -121,7 +122,8 @@ def fit_to_trained(cfg: Config, path: str | Path) -> list[str]:
     It repeats what :func:`use_checkpoint` changed for the training.
 
     Args:
-        cfg: Changed in place; left alone if it is no transfer config.
+        cfg: Changed in place; left alone if it is no transfer config, or one of
+            pre-training whose backbone has started from a checkpoint.
         path: Checkpoint of the trained detector, segmentor or classifier.
 
     Returns:
@@ -131,7 +133,7 @@ def fit_to_trained(cfg: Config, path: str | Path) -> list[str]:
         FileNotFoundError: There is no such file.
         ValueError: The file cannot be read or is that of a backbone.
     """
-    if not is_transfer(cfg):
+    if not is_transfer(cfg) or _is_self_supervised(cfg):
         return []
     state = state_dict_of(load_checkpoint(path))
     parts = split_encoders(state)
@@ -142,6 +144,13 @@ def fit_to_trained(cfg: Config, path: str | Path) -> list[str]:
             f'--checkpoint {path}'
         )
     return _fit_class_token(cfg, 'cls_token' in parts['context'])
+
+
+def _is_self_supervised(cfg: Config) -> bool:
+    """Whether the model of a config is a self-supervised algorithm."""
+    kind = cfg.model.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, BaseSelfSupervisor)
 
 
 def _strict_backbone(cfg: Config, argument: str) -> ConfigDict:

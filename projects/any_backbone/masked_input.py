@@ -152,9 +152,11 @@ class MaskedInputBackbone(BaseModule):
         return self.network(images)[-1].flatten(2).transpose(1, 2)
 
     def _measure(self) -> tuple[int, tuple[int, int]]:
-        """Channels and grid of the last feature map, from one black image."""
+        """Channels and grid of the last feature map, from black images."""
+        height, width = self.img_size
         with evaluation_mode(self.network):
-            outputs = self.network(torch.zeros(1, 3, *self.img_size))
+            outputs = self.network(torch.zeros(1, 3, height, width))
+            double = self.network(torch.zeros(1, 3, 2 * height, 2 * width))
         if not isinstance(outputs, tuple | list) or outputs[-1].ndim != 4:
             raise ValueError(
                 'the last output of the network must be a feature map (B, D, H, W): '
@@ -162,7 +164,9 @@ class MaskedInputBackbone(BaseModule):
                 "out_type='featmap' in a VisionTransformer"
             )
         embed_dims, *grid = outputs[-1].shape[1:]
-        if any(side % cells for side, cells in zip(self.img_size, grid, strict=True)):
+        # a network that pads rounds up: its cells are then larger than side / cells
+        exact = [s % c == 0 for s, c in zip(self.img_size, grid, strict=True)]
+        if not all(exact) or [2 * cells for cells in grid] != [*double[-1].shape[2:]]:
             raise ValueError(
                 f'a map of {grid[0]}x{grid[1]} does not divide images of '
                 f'{self.img_size[0]}x{self.img_size[1]} px into patches. Choose '

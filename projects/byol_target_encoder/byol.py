@@ -64,7 +64,20 @@ class BYOLWithTargetEncoder(BYOL):
 
         Returns:
             ``loss``, scaled and shifted as the host's.
+
+        Raises:
+            ValueError: If there are not two views, or nothing moves the target network.
         """
+        if not isinstance(inputs, list | tuple) or len(inputs) != 2:
+            raise ValueError(
+                'BYOL compares two views of each image: put dict(type="MultiView", '
+                'num_views=[2], transforms=[...]) before PackInputs in the pipeline'
+            )
+        if self.target_encoder.total_steps is None:
+            raise ValueError(
+                'nothing moves the target network: add default_hooks=dict('
+                "target_encoder=dict(type='TargetEncoderHook'))"
+            )
         first, second = inputs
         online_first = self.neck(self.backbone(first))[0]  # (B, C)
         online_second = self.neck(self.backbone(second))[0]

@@ -24,12 +24,13 @@ class JEPAClassifier(JEPA):
     Args:
         *args: See :class:`~dseq_mm.models.JEPA`.
         cls_head: Classification head of mmpretrain that reads one vector per image,
-            such as ``LinearClsHead``.
+            such as ``LinearClsHead``; ``in_channels`` is that of the backbone.
         jepa_weight: Weight of the JEPA loss.
         **kwargs: See :class:`~dseq_mm.models.JEPA`.
 
     Raises:
-        ValueError: If the weight is negative or not finite.
+        ValueError: If the weight is negative or not finite, or the head is for other
+            features.
     """
 
     default_mask_generator = dict(type='mmpretrain.DiscriminativeMaskGenerator')
@@ -40,7 +41,15 @@ class JEPAClassifier(JEPA):
         if not 0.0 <= jepa_weight < math.inf:
             raise ValueError(f'jepa_weight must be at least 0, got {jepa_weight}')
         super().__init__(*args, **kwargs)
-        self.cls_head = MODELS.build(cls_head)
+        self.cls_head = MODELS.build(
+            cls_head, default_args=dict(in_channels=self.backbone.embed_dims)
+        )
+        wanted = getattr(self.cls_head, 'in_channels', self.backbone.embed_dims)
+        if wanted != self.backbone.embed_dims:
+            raise ValueError(
+                f'cls_head is for {wanted} channels, the backbone has '
+                f'{self.backbone.embed_dims}: leave cls_head.in_channels out'
+            )
         self.jepa_weight = jepa_weight
 
     def forward(

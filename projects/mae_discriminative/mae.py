@@ -18,7 +18,7 @@ from dseq_mm.models import (
     MaskGenerator,
     TrainingClock,
 )
-from dseq_mm.models.jepa import sample_indices
+from dseq_mm.models.jepa import check_clock, sample_indices
 from dseq_mm.randomness import hash_integers, keyed_uniform
 
 # Stream of the draws within a region; those below 1000 are the package's.
@@ -93,8 +93,9 @@ class DiscriminativeMAE(MAE):
         **kwargs: See :class:`mmpretrain.models.MAE`.
 
     Raises:
-        ValueError: If the backbone cannot be told what to hide, or the mask generator
-            ranks nothing or needs a JEPA.
+        ValueError: If the backbone cannot be told what to hide, the neck is for another
+            number of patches, all or none would be hidden, or the mask generator ranks
+            nothing or needs a JEPA.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class DiscriminativeMAE(MAE):
                 "DiscriminativeMAE needs backbone.type='OrderedMAEViT', which can be "
                 f'told what to hide, got {type(self.backbone).__name__}'
             )
+        self._check_sizes()
         self.mask_generator = MODELS.build(
             mask_generator or dict(type='mmpretrain.DiscriminativeMaskGenerator')
         )
@@ -119,7 +121,22 @@ class DiscriminativeMAE(MAE):
         self.target_encoder = MODELS.build(
             target_encoder, default_args=dict(model=self.backbone)
         )
-        self.clock = TrainingClock()  # set by ClockHook
+        self.clock: TrainingClock | None = None  # set by ClockHook
+
+    def _check_sizes(self) -> None:
+        """Raise ``ValueError`` if backbone and neck do not fit each other."""
+        rows, columns = self.backbone.patch_resolution
+        num, ratio = rows * columns, self.backbone.mask_ratio
+        if self.neck.num_patches != num:
+            raise ValueError(
+                f'the backbone has {rows} x {columns} patches, the neck is for '
+                f'{self.neck.num_patches}: set model.neck.num_patches={num}'
+            )
+        if not 0 < int(num * (1 - ratio)) < num:
+            raise ValueError(
+                'mask_ratio must hide some patches and leave some visible, got '
+                f'{ratio} of {num} patches'
+            )
 
     def init_weights(self) -> None:
         """Initialize; the target encoder starts as the backbone."""
@@ -181,10 +198,21 @@ class DiscriminativeMAE(MAE):
 
         Returns:
             A keyed draw of ``[0, 1)`` minus the rank, ``(B, P)``, float64.
+
+        Raises:
+            ValueError: If the images are not of ``img_size``, the samples carry no
+                index, or nobody has set the clock.
         """
         indices = sample_indices(data_samples, inputs.device)
-        generator, clock = self.mask_generator, self.clock
+        generator, clock = self.mask_generator, check_clock(self.clock)
         encoded = self.encode_target(inputs)
+        own = tuple(self.backbone.patch_resolution)
+        if tuple(encoded.grid) != own:
+            raise ValueError(
+                f'images of {encoded.grid[0]} x {encoded.grid[1]} patches, the decoder '
+                f'is for {own[0]} x {own[1]}: make the crop of the data pipeline equal '
+                'to img_size'
+            )
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             regions = generator.regions(encoded, indices, clock)
         rank = regions.rank.flatten(1)  # (B, H, W) -> (B, P)

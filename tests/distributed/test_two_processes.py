@@ -10,8 +10,9 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 import projects.dmt_jepa  # noqa: F401
-from dseq_mm.engine import GuardedOptimWrapper
+from dseq_mm.engine import ClockHook, GuardedOptimWrapper
 from dseq_mm.models.jepa import TrainingClock
+from tests.engine.test_clock import runner_of
 from tests.models.builders import build_jepa, images, samples
 
 INDICES = [7, 3, 11, 0]
@@ -102,6 +103,9 @@ def worker(rank, file, out):
         wrapped = DistributedDataParallel(model)
         rows = list(range(4))[rank::2]
         results[name] = one_step(model, wrapped, rows, progress)
+    runner = runner_of(model=model, seed=7 + rank)  # as diff_rank_seed has it
+    ClockHook().before_train(runner)
+    results['seed'] = model.mask_generator.seed
     torch.save(results, f'{out}.{rank}')
     dist.destroy_process_group()
 
@@ -134,3 +138,7 @@ def test_two_processes_equal_one(two_processes, name):
             torch.testing.assert_close(
                 result['target'][name], value, rtol=1e-6, atol=1e-9
             )
+
+
+def test_all_processes_key_their_masks_by_one_seed(two_processes):
+    assert [each['seed'] for each in two_processes] == [7, 7]

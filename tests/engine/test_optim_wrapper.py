@@ -2,9 +2,12 @@ import copy
 
 import pytest
 import torch
+from mmengine.logging import MessageHub
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 from dseq_mm.engine import GuardedOptimWrapper, NonFiniteLossError
+from tests.models.test_synchronisation import CountReads
 
 
 def wrapper(model, accumulated=1, fused=False, **kwargs):
@@ -91,3 +94,40 @@ def test_fused_optimizer_skips_a_flagged_update():
     optimizer.found_inf = torch.tensor(0.0)
     optimizer.step()
     assert not torch.equal(model.weight, weights['weight'])
+
+
+@pytest.mark.parametrize('accumulated', [1, 2])
+def test_clipping_is_the_hosts_and_its_norm_is_logged_one_update_late(accumulated):
+    ours, host = nn.Linear(2, 1), nn.Linear(2, 1)
+    host.load_state_dict(ours.state_dict())
+    settings = dict(accumulative_counts=accumulated, clip_grad=dict(max_norm=0.1))
+    optims = [
+        kind(optimizer=torch.optim.SGD(model.parameters(), lr=0.1), **settings)
+        for kind, model in ((GuardedOptimWrapper, ours), (OptimWrapper, host))
+    ]
+    hub = MessageHub('clip')
+    for optim in optims:
+        optim.message_hub = hub if optim is optims[0] else MessageHub('host')
+    for step in range(3 * accumulated):
+        for optim, model in zip(optims, (ours, host), strict=True):
+            optim.update_params(model(torch.ones(1, 2)).sum() * (step + 1))
+    for name, value in ours.state_dict().items():
+        assert torch.equal(value, host.state_dict()[name])
+    norms = [
+        optim.message_hub.get_scalar('train/grad_norm').data[0].tolist()
+        for optim in optims
+    ]
+    assert len(norms[1]) == 3 and norms[0] == norms[1][:2]
+
+
+def test_clipping_reads_nothing_between_backward_and_update(monkeypatch):
+    reads = []
+    for clip in (None, dict(max_norm=0.1)):
+        model = nn.Linear(2, 1)
+        optim = wrapper(model, clip_grad=clip)
+        monkeypatch.setattr(optim, 'raise_if_nonfinite', lambda: None)
+        loss = model(torch.ones(1, 2)).sum()
+        with CountReads() as mode:
+            optim.update_params(loss)
+        reads.append(mode.reads)
+    assert reads[0] == reads[1]  # AdamW on the CPU reads its own counters

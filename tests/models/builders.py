@@ -4,7 +4,7 @@ import torch
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-import dseq_mm  # noqa: F401
+from dseq_mm.models import TrainingClock
 
 ARCH = dict(embed_dims=16, num_layers=2, num_heads=2, feedforward_channels=32)
 
@@ -46,6 +46,7 @@ def build_jepa(seed=0, spread=True, **kwargs):
             for name, parameter in model.named_parameters():
                 if 'pos_embed' not in name:
                     parameter.add_(0.2 * torch.randn_like(parameter))
+    model.clock = TrainingClock()
     return model
 
 

@@ -241,3 +241,8 @@ def test_regions_of_a_batch_curriculum_need_a_probability():
     with pytest.raises(ValueError, match='give the probability'):
         generator.regions(*arguments)
     assert generator.regions(*arguments, probability=1.0).rank.shape == (2, 7, 9)
+
+
+def test_arguments_of_another_proxy_are_refused():
+    with pytest.raises(ValueError, match="unexpected.*'block'.*_delete_=True"):
+        DiscriminativeMaskGenerator(saliency=dict(type='GradCAM', block=1))

@@ -40,6 +40,7 @@ def build(neck='NextPatchPredictor', depth=2, **kwargs):
         for name, parameter in model.named_parameters():
             if 'pos_embed' not in name:
                 parameter.add_(0.2 * torch.randn_like(parameter))
+    model.clock = CLOCK
     return model
 
 
@@ -208,7 +209,9 @@ def test_neck_refuses_plans_with_several_targets_a_step(method):
     config = jepa_config(method)
     config['neck'] = dict(type='NextPatchPredictor')
     with pytest.raises(ValueError, match='targets.*RasterMaskGenerator'):
-        MODELS.build(config).loss(images(2), samples(range(2)))
+        model = MODELS.build(config)
+        model.clock = CLOCK
+        model.loss(images(2), samples(range(2)))
 
 
 def test_class_token_and_single_patch_are_refused():

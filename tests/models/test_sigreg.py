@@ -8,7 +8,7 @@ import torch
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
-from dseq_mm.engine import ClockHook
+from dseq_mm.engine import ClockHook, TargetEncoderHook
 from dseq_mm.models import SIGRegHead, TrainingClock
 from dseq_mm.models.heads.sigreg import DIRECTIONS, random_directions, sigreg
 from dseq_mm.models.mask_generators import base
@@ -176,6 +176,7 @@ def test_clock_hook_hands_over_the_seed_of_the_run():
     model = MODELS.build(jepa_config(**regularized('IJEPA', type='SIGRegHead')))
     runner = SimpleNamespace(
         model=model,
+        hooks=[TargetEncoderHook()],
         seed=11,
         train_loop=None,
         train_dataloader=SimpleNamespace(dataset=None),

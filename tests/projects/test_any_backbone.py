@@ -227,6 +227,7 @@ def test_target_encoder_is_the_average_in_what_it_computes(network):
     inputs = images(2, SIZE)
     target, context = model.encode_target(inputs), model.backbone.encode(inputs)
     assert not torch.allclose(target.patches, context.patches)
+    model.target_encoder.total_steps = 1
     model.target_encoder.update_parameters(model.backbone)
     target = model.encode_target(inputs)
     assert target.grid == GRID
@@ -262,6 +263,9 @@ def test_networks_that_do_not_fit_are_refused():
         make(gap_before_final_norm=True)
     with pytest.raises(ValueError, match='map of 3x4.*25x32'):
         make(size=(25, 32))
+    # two cells divide 12 px, but they are of 8 px: the network pads
+    with pytest.raises(ValueError, match='multiple of the strides'):
+        MaskedInputBackbone(dict(NETWORKS['swin'], img_size=(12, 12)), (12, 12))
     with pytest.raises(ValueError, match='24x24 px.*24x32'):
         make()(images(1, (24, 24)), growing_plan(1).unroll())
     with pytest.raises(ValueError, match='GradCAM'):

@@ -34,6 +34,8 @@ def build(kind='BYOLWithTargetEncoder', **neck):
         del config['target_encoder']
     model = MODELS.build(config)
     model.init_weights()
+    if kind != 'BYOL':
+        model.target_encoder.total_steps = model.target_neck.total_steps = 2
     return model.double().train()
 
 
@@ -239,3 +241,13 @@ def test_exported_average_loads_into_a_plain_vit(finished, tmp_path):
     average.out_type = 'raw'
     inputs = images(2, (24, 24))
     assert torch.equal(plain(inputs)[0], average(inputs)[0])
+
+
+def test_one_view_and_a_network_that_nothing_moves_are_refused():
+    model = build()
+    for inputs in (views()[0], views()[:1]):
+        with pytest.raises(ValueError, match='MultiView'):
+            model.loss(inputs, samples(range(4)))
+    model.target_encoder.total_steps = None
+    with pytest.raises(ValueError, match="type='TargetEncoderHook'"):
+        model.loss(views(), samples(range(4)))

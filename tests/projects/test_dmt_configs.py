@@ -102,6 +102,7 @@ def test_digits_config_takes_a_step():
         assert cfg[part] == plain[part]
     model = MODELS.build(cfg.model)
     model.init_weights()
+    model.clock = TrainingClock()
     pixels = torch.randint(0, 256, (4, 3, 24, 24), dtype=torch.uint8)
     data = model.data_preprocessor(dict(inputs=pixels, data_samples=samples(range(4))))
     loss = model.loss(**data)['loss']

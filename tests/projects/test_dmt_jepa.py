@@ -336,6 +336,12 @@ def test_context_that_grows_is_refused():
         build(**dict(SEQUENTIAL, unrolled=False))
 
 
+def test_plans_of_another_generator_that_grow_are_refused():
+    model = build(mask_generator=dict(type='RasterMaskGenerator'))
+    with pytest.raises(ValueError, match='unrolled=True'):
+        model.loss(images(2), samples(range(2)))
+
+
 def test_grad_cam_differentiates_the_loss_of_the_model_itself():
     generator = dict(SEQUENTIAL['mask_generator'], saliency=dict(type='GradCAM'))
     model = build(**dict(SEQUENTIAL, mask_generator=generator)).double()

@@ -184,3 +184,14 @@ def test_images_without_labels_are_refused():
     model = build('IJEPA').float()
     with pytest.raises(ValueError, match='needs labels'):
         model.loss(images(2), samples(range(2)))
+
+
+def test_the_head_is_for_the_features_of_the_backbone():
+    config = jepa_config('IJEPA')
+    config.update(type='JEPAClassifier', cls_head=dict(type='LinearClsHead'))
+    config['mask_generator'] = dict(type='MultiBlockMaskGenerator')
+    config['cls_head']['num_classes'] = 3
+    assert MODELS.build(config).cls_head.in_channels == 16
+    config['cls_head']['in_channels'] = 96
+    with pytest.raises(ValueError, match='for 96 channels, the backbone has 16'):
+        MODELS.build(config)

@@ -224,6 +224,22 @@ def test_parts_that_do_not_fit_are_refused():
         build(saliency=dict(type='ClassTokenSimilarity', block=2))
 
 
+def test_sizes_that_do_not_fit_are_refused():
+    config = Config.fromfile(CONFIG).model
+    config.neck.num_patches = 49
+    with pytest.raises(ValueError, match='num_patches=36'):
+        MODELS.build(config)
+    for ratio in (0.0, 0.99, 1.5):
+        with pytest.raises(ValueError, match='leave some visible'):
+            build(mask_ratio=ratio)
+    model = build()
+    with pytest.raises(ValueError, match='equal to img_size'):
+        model.loss(images(2, (28, 28)), samples(range(2)))
+    model.clock = None
+    with pytest.raises(ValueError, match="type='ClockHook'"):
+        model.loss(images(2, (SIDE, SIDE)), samples(range(2)))
+
+
 def test_config_trains(tmp_path):
     """Hooks and all, on a few images."""
     cfg = Config.fromfile(CONFIG)

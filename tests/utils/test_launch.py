@@ -226,3 +226,32 @@ def test_mmengine_has_the_hooks_that_it_turns_off_itself():
         register_hook = list().append
 
     Runner.register_default_hooks(Fake(), dict.fromkeys(launch.MMENGINE_HOOKS))
+
+
+@pytest.mark.parametrize(
+    ('meant', 'counts', 'warned'),
+    [
+        (dict(base_batch_size=32), 1, True),
+        (dict(base_batch_size=32, enable=True), 1, False),
+        (dict(base_batch_size=8), 1, False),
+        (dict(base_batch_size=16), 2, False),
+        (dict(base_batch_size=8), 2, False),
+        (None, 1, False),
+    ],
+)
+def test_warning_of_a_rate_for_another_batch(meant, counts, warned):
+    said = []
+    runner = types.SimpleNamespace(
+        cfg=Config(
+            dict(auto_scale_lr=meant, optim_wrapper=dict(accumulative_counts=counts))
+        ),
+        world_size=2,
+        train_dataloader=Runner.build_dataloader(
+            dict(dataset=FewImages(), batch_size=4, sampler=dict(type='DefaultSampler'))
+        ),
+        logger=types.SimpleNamespace(warning=said.append),
+    )
+    launch._check_batch(runner)
+    assert bool(said) == warned
+    if warned:
+        assert '32 images at a time, this run has 8: add --auto-scale-lr' in said[0]

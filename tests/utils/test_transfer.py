@@ -267,6 +267,14 @@ def test_a_trained_model_is_tested_as_it_was_trained(save):
     cfg = make_config(out_type='cls_token')
     path = save({**sketch(768, 12, 16, True, 'backbone.'), **head})
     assert transfer.fit_to_trained(cfg, path) == []
+    # self-supervision that started from a backbone has a target encoder of its own
+    cfg.model.type = 'IJEPA'
+    both = {
+        **sketch(768, 12, 16, prefix='backbone.'),
+        **sketch(768, 12, 16, prefix='target_encoder.module.'),
+    }
+    assert transfer.fit_to_trained(cfg, save(both)) == []
+    cfg.model.type = 'ImageClassifier'
     for prefix in ('', 'target_encoder.module.'):
         state = sketch(768, 12, 16, prefix=prefix)
         with pytest.raises(ValueError, match='Train it first'):

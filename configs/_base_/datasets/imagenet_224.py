@@ -9,7 +9,7 @@ train_pipeline = [
         scale=224,
         crop_ratio_range=(0.3, 1.0),
         backend='pillow',
-        interpolation='bicubic',
+        interpolation='bilinear',
     ),
     dict(type='PackInputs'),
 ]

@@ -66,7 +66,13 @@ class DiscriminativeMaskGenerator(MaskGenerator):
                 f'there is no saliency proxy {name!r}; the package has '
                 'ClassTokenSimilarity, ClassTokenAttention and GradCAM'
             )
-        self.saliency = MODELS.build(saliency)
+        try:
+            self.saliency = MODELS.build(saliency)
+        except TypeError as error:  # arguments of the proxy that was there before
+            raise ValueError(
+                f'saliency={saliency} does not fit: {error}. To take another proxy '
+                "than the base config's, start its dict by _delete_=True."
+            ) from None
         self.hidden, self.attention = self.saliency.hidden, self.saliency.attention
         self.rule = RegionRule(num_regions=num_regions, **(rule or {}))
         self.curriculum = dict(start=0.0, end=1.0, unit='sample')
@@ -99,13 +105,15 @@ class DiscriminativeMaskGenerator(MaskGenerator):
     def forward(self, encoded, sample_idx, clock, latent_loss=None) -> PredictionPlan:
         """See :meth:`MaskGenerator.forward`."""
         probability = self.probability(clock.progress)
+        scheduled = torch.full((), probability, device=sample_idx.device)
         if self.curriculum['unit'] == 'batch':
             draw = hash_integers(self.seed or 0, clock.iteration, BATCH) / 2.0**64
             if draw >= probability:
-                self.stats = {}
+                self.stats = {'lambda': scheduled}
                 return self.multi_block(encoded, sample_idx, clock)
             probability = 1.0
         regions = self.regions(encoded, sample_idx, clock, latent_loss, probability)
+        self.stats['lambda'] = scheduled
         return self._plan(regions.rank.flatten(1))  # (B, H, W) -> (B, P)
 
     def probability(self, progress: float) -> float:

@@ -1,9 +1,9 @@
 # DSeq-JEPA with a two-stage ConvNeXt: maps of 12 x 12 and 6 x 6.
 _base_ = [
-    'dseq_mm::_base_/models/jepa_vit-digits.py',
-    'dseq_mm::_base_/datasets/digitscenes_24.py',
-    'dseq_mm::_base_/schedules/jepa_digitscenes_20e.py',
-    'dseq_mm::_base_/default_runtime.py',
+    '../../../configs/_base_/models/jepa_vit-digits.py',
+    '../../../configs/_base_/datasets/digitscenes_24.py',
+    '../../../configs/_base_/schedules/jepa_digitscenes_20e.py',
+    '../../../configs/_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['dseq_mm', 'projects.any_backbone'])
 model = dict(

@@ -1,9 +1,9 @@
 # DSeq-JEPA with Swin-T at 224 px: 7 x 7 patches of 32 px. Never trained by us.
 _base_ = [
-    'dseq_mm::_base_/models/jepa_vit-base-p16.py',
-    'dseq_mm::_base_/datasets/imagenet_224.py',
-    'dseq_mm::_base_/schedules/jepa_2048_600e.py',
-    'dseq_mm::_base_/default_runtime.py',
+    '../../../configs/_base_/models/jepa_vit-base-p16.py',
+    '../../../configs/_base_/datasets/imagenet_224.py',
+    '../../../configs/_base_/schedules/jepa_2048_600e.py',
+    '../../../configs/_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['dseq_mm', 'projects.any_backbone'])
 model = dict(

@@ -1,9 +1,9 @@
 # BYOL with the ViT of DigitScenes, 20 epochs; the kNN hook measures the EMA backbone.
 _base_ = [
-    'dseq_mm::_base_/models/digits_vit.py',
-    'dseq_mm::_base_/datasets/digitscenes_24.py',
-    'dseq_mm::_base_/schedules/jepa_digitscenes_20e.py',
-    'dseq_mm::_base_/default_runtime.py',
+    '../../../configs/_base_/models/digits_vit.py',
+    '../../../configs/_base_/datasets/digitscenes_24.py',
+    '../../../configs/_base_/schedules/jepa_digitscenes_20e.py',
+    '../../../configs/_base_/default_runtime.py',
 ]
 custom_imports = dict(imports=['dseq_mm', 'projects.byol_target_encoder'])
 digits = _base_.digits_vit

@@ -1,5 +1,5 @@
 # DMT-JEPA on DigitScenes, same budget as ijepa_digitscenes_20e.py.
-_base_ = 'dseq_mm::ijepa_digitscenes_20e.py'
+_base_ = '../../../configs/ijepa_digitscenes_20e.py'
 custom_imports = dict(imports=['dseq_mm', 'projects.dmt_jepa'])
 model = dict(
     type='DMTJEPA',

@@ -1,6 +1,6 @@
 # DMT-JEPA, ViT-B/16, 224 px, 600 epochs: 8 GPUs x 256 images = 2048. The recipe of the
 # released configs, which is I-JEPA's with a longer warm-up. For a clone, not installed.
-_base_ = 'dseq_mm::ijepa_vitb16_600e.py'
+_base_ = '../../../configs/ijepa_vitb16_600e.py'
 custom_imports = dict(imports=['dseq_mm', 'projects.dmt_jepa'])
 model = dict(
     type='DMTJEPA',

@@ -1,10 +1,10 @@
 # Labels and DSeq-JEPA on DigitScenes, same budget as dseq_digitscenes_20e. Labels alone
 # are --cfg-options model.jepa_weight=0.0
-_base_ = 'dseq_mm::dseq_digitscenes_20e.py'
+_base_ = '../../../configs/dseq_digitscenes_20e.py'
 custom_imports = dict(imports=['dseq_mm', 'projects.jepa_classifier'])
 model = dict(
     type='JEPAClassifier',
-    cls_head=dict(type='LinearClsHead', num_classes=10, in_channels=96),
+    cls_head=dict(type='LinearClsHead', num_classes=10),
     jepa_weight=1.0,
 )
 # train_dataloader has labels already: its folders are the classes

@@ -1,6 +1,6 @@
 # MAE on DigitScenes, 27 of 36 patches hidden, the most discriminative regions first.
 # All else is as in the baseline with random masks, mae_digitscenes_20e.
-_base_ = 'dseq_mm::baselines/mae_digitscenes_20e.py'
+_base_ = '../../../configs/baselines/mae_digitscenes_20e.py'
 custom_imports = dict(imports=['dseq_mm', 'projects.mae_discriminative'])
 model = dict(
     type='DiscriminativeMAE',
