@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.dataset import ConcatDataset, RepeatDataset
+from mmengine.dataset import RepeatDataset
 from mmengine.runner import Runner
+from mmpretrain.registry import DATASETS
 
 from dseq_mm.engine import ClockHook, TargetEncoderHook
 from dseq_mm.models import DiscriminativeMaskGenerator, TrainingClock
@@ -38,7 +39,8 @@ def runner_of(dataset=None, model=None, hooks=None, seed=11):
 
 
 def test_concatenated_data_sets_get_seed_and_epoch(tmp_path):
-    both = ConcatDataset([keyed(tmp_path / name, 2) for name in 'ab'])
+    parts = [keyed(tmp_path / name, 2) for name in 'ab']
+    both = DATASETS.build(dict(type='ConcatDataset', datasets=parts))
     runner, hook = runner_of(both), ClockHook()
     hook.before_train(runner)
     assert [part.seed for part in both.datasets] == [11, 11]
