@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from mmengine.dataset import RepeatDataset
+from mmengine.dataset import ClassBalancedDataset, RepeatDataset
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -49,12 +49,16 @@ class ClockHook(Hook):
                 "dict(target_encoder=dict(type='TargetEncoderHook'))"
             )
         datasets = list(_walk(runner.train_dataloader.dataset))
-        if any(isinstance(dataset, RepeatDataset) for dataset in datasets):
-            raise ValueError(
-                'RepeatDataset shows an image several times in an epoch, and crops and '
-                'masks are keyed by the epoch: every repetition would be the same. '
-                'Leave it out and raise train_cfg.max_epochs.'
-            )
+        sampler = getattr(runner.train_dataloader, 'sampler', None)
+        for part in (*datasets, sampler):
+            repeats = isinstance(part, RepeatDataset | ClassBalancedDataset)
+            if repeats or getattr(part, 'num_repeats', 1) > 1:
+                raise ValueError(
+                    f'{type(part).__name__} shows an image several times in an epoch, '
+                    'and crops and masks are keyed by the epoch: every repetition '
+                    'would be the same. Leave it out; to train longer, raise '
+                    'train_cfg.max_epochs.'
+                )
         seed = [runner.seed]  # with diff_rank_seed each process has its own
         broadcast_object_list(seed)
         for part in (*model_parts, *datasets):

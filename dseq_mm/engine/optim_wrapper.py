@@ -86,7 +86,6 @@ class GuardedOptimWrapper(OptimWrapper):
             NonFiniteLossError: If this or the previous update was not finite.
         """
         self.raise_if_nonfinite()
-        self._log_norm()
         bad = ~loss.detach().isfinite()
         self._bad_loss = bad if self._bad_loss is None else self._bad_loss | bad
         self._batches.append(self._batch)
@@ -127,6 +126,8 @@ class GuardedOptimWrapper(OptimWrapper):
         norm = self.clip_func(parameters, **self.clip_grad_kwargs)
         if norm is not None:  # clipping by value has none
             self._norm = DeferredRead(norm)
+            if not self._norm.on_its_way:
+                self._log_norm()
 
     def _log_norm(self) -> None:
         """Log the norm of the last clipped update."""
@@ -135,11 +136,12 @@ class GuardedOptimWrapper(OptimWrapper):
             self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
 
     def raise_if_nonfinite(self) -> None:
-        """Read the flag of the last update.
+        """Read the flag of the last update, and log the norm of its gradients.
 
         Raises:
             NonFiniteLossError: If that update was not finite (and was skipped).
         """
+        self._log_norm()
         if self._pending is None:
             return
         (flag, batches), self._pending = self._pending, None

@@ -6,6 +6,7 @@ lines; the tools write them to the run's log once there is one.
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -299,7 +300,7 @@ def _has_image(path):
     )
 
 
-def run(cfg: Config, notes: list[str], method: str) -> Any:
+def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -> Any:
     """Build the runner, write the notes to its log, and run it.
 
     The process group stays; :func:`leave_group` is to be called in the end.
@@ -308,6 +309,7 @@ def run(cfg: Config, notes: list[str], method: str) -> Any:
         cfg: The finished config.
         notes: What the functions above returned.
         method: ``'train'`` or ``'test'``.
+        given: Settings that the user has overridden.
 
     Returns:
         What that method of the runner returns: the model, or the metrics.
@@ -322,7 +324,7 @@ def run(cfg: Config, notes: list[str], method: str) -> Any:
         runner.logger.info(note)
     if method == 'train':
         _check_epoch(runner.train_loop)
-        _check_batch(runner)
+        _check_batch(runner, given)
     try:
         return getattr(runner, method)()
     finally:
@@ -343,15 +345,18 @@ def _check_epoch(loop):
         )
 
 
-def _check_batch(runner):
-    """Warn if the learning rate is meant for another batch than this run's."""
+def _check_batch(runner, given):
+    """Warn if the learning rate is meant for another batch than this run's.
+
+    Both are counted per iteration, as the scaling rule does, which ignores
+    accumulation. Who sets that or the rate knows.
+    """
     meant = runner.cfg.get('auto_scale_lr') or {}
-    if meant.get('enable') or not meant.get('base_batch_size'):
+    own = ('optim_wrapper.accumulative_counts', 'optim_wrapper.optimizer.lr')
+    if meant.get('enable') or not meant.get('base_batch_size') or {*own} & {*given}:
         return
     batch = runner.world_size * runner.train_dataloader.batch_sampler.batch_size
-    # with or without accumulation: the scaling rule ignores it
-    counts = runner.cfg.optim_wrapper.get('accumulative_counts', 1)
-    if meant.base_batch_size not in (batch, batch * counts):
+    if batch != meant.base_batch_size:
         runner.logger.warning(
             f'The learning rate is for {meant.base_batch_size} images at a time, this '
             f'run has {batch}: add --auto-scale-lr, or set a rate of your own.'

@@ -152,11 +152,9 @@ class MaskedInputBackbone(BaseModule):
         return self.network(images)[-1].flatten(2).transpose(1, 2)
 
     def _measure(self) -> tuple[int, tuple[int, int]]:
-        """Channels and grid of the last feature map, from black images."""
-        height, width = self.img_size
+        """Channels and grid of the last feature map, from one black image."""
         with evaluation_mode(self.network):
-            outputs = self.network(torch.zeros(1, 3, height, width))
-            double = self.network(torch.zeros(1, 3, 2 * height, 2 * width))
+            outputs = self.network(torch.zeros(1, 3, *self.img_size))
         if not isinstance(outputs, tuple | list) or outputs[-1].ndim != 4:
             raise ValueError(
                 'the last output of the network must be a feature map (B, D, H, W): '
@@ -164,15 +162,28 @@ class MaskedInputBackbone(BaseModule):
                 "out_type='featmap' in a VisionTransformer"
             )
         embed_dims, *grid = outputs[-1].shape[1:]
-        # a network that pads rounds up: its cells are then larger than side / cells
         exact = [s % c == 0 for s, c in zip(self.img_size, grid, strict=True)]
-        if not all(exact) or [2 * cells for cells in grid] != [*double[-1].shape[2:]]:
+        if not all(exact) or self._pads(grid):
             raise ValueError(
                 f'a map of {grid[0]}x{grid[1]} does not divide images of '
                 f'{self.img_size[0]}x{self.img_size[1]} px into patches. Choose '
                 'img_size as a multiple of the strides of the network.'
             )
         return embed_dims, tuple(grid)
+
+    def _pads(self, grid: Sequence[int]) -> bool:
+        """Whether the cells of the map are larger than they seem.
+
+        A network that pads rounds up; twice the size then has less than twice the
+        cells.
+        """
+        try:
+            with evaluation_mode(self.network):
+                size = [2 * side for side in self.img_size]
+                double = self.network(torch.zeros(1, 3, *size))[-1]
+        except (AssertionError, RuntimeError, ValueError):
+            return False  # a network for one size alone
+        return [*double.shape[2:]] != [2 * cells for cells in grid]
 
     def _check_size(self, images: Tensor) -> None:
         if tuple(images.shape[-2:]) != self.img_size:

@@ -27,13 +27,21 @@ SMALL = [
 ]
 
 
+def program(tool, *arguments):
+    """Run a tool in a process of its own: nothing is imported or registered yet."""
+    command = [sys.executable, f'tools/{tool}.py', *map(str, arguments)]
+    run = dict(cwd=CONFIGS.parent, capture_output=True, text=True)
+    result = subprocess.run(command, **run)
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
 @pytest.fixture(scope='module')
 def digits(tmp_path_factory):
     """A small DigitScenes and a run of two epochs on it by two gloo processes."""
     folder = tmp_path_factory.mktemp('digits')
     data, work = folder / 'data', folder / 'run'
     options = ['--train', 64, '--val', 32, '--scenes-train', 2, '--scenes-val', 2]
-    run_tool('make_digitscenes', data, *options)
+    program('make_digitscenes', data, *options)
     roots = [
         f'{key}.data_root={data}'
         for key in (
@@ -75,7 +83,7 @@ def test_knn_tool_agrees_with_the_test_tool(digits, tmp_path):
 def test_export_loads_into_the_stock_vit(digits, tmp_path):
     _, work, _, _ = digits
     out = tmp_path / 'backbone.pth'
-    run_tool('export_backbone', work / 'epoch_2.pth', out)
+    program('export_backbone', work / 'epoch_2.pth', out)
     saved = torch.load(out, weights_only=True)
     arch = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=192)
     vit = VisionTransformer(arch=arch, img_size=24, patch_size=4, out_type='raw')
@@ -89,7 +97,7 @@ def test_picture_of_regions_is_drawn(digits, tmp_path):
     config, work, roots, _ = digits
     out = tmp_path / 'regions.png'
     options = ['--num', 3, '--cfg-options', *roots]
-    run_tool('visualize_regions', config, work / 'epoch_2.pth', out, *options)
+    program('visualize_regions', config, work / 'epoch_2.pth', out, *options)
     picture = cv2.imread(str(out))
     assert picture.shape[0] > 600 and picture.std() > 10
 

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import RepeatDataset
 from mmengine.runner import Runner
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATA_SAMPLERS, DATASETS
 
 from dseq_mm.engine import ClockHook, TargetEncoderHook
 from dseq_mm.models import DiscriminativeMaskGenerator, TrainingClock
@@ -53,9 +53,18 @@ def test_concatenated_data_sets_get_seed_and_epoch(tmp_path):
 
 
 def test_repeated_images_are_refused(tmp_path):
-    repeated = RepeatDataset(keyed(tmp_path, 2), 3)
-    with pytest.raises(ValueError, match='raise train_cfg.max_epochs'):
-        ClockHook().before_train(runner_of(repeated))
+    data = keyed(tmp_path, 2)
+    for repeated in (RepeatDataset(data, 3), [RepeatDataset(data, 3)]):
+        if isinstance(repeated, list):
+            repeated = SimpleNamespace(datasets=repeated)
+        with pytest.raises(ValueError, match='RepeatDataset.*raise train_cfg.max_epo'):
+            ClockHook().before_train(runner_of(repeated))
+    runner = runner_of(DATASETS.build(data))
+    ClockHook().before_train(runner)
+    sampler = dict(type='RepeatAugSampler', dataset=range(2))
+    runner.train_dataloader.sampler = DATA_SAMPLERS.build(sampler)
+    with pytest.raises(ValueError, match='RepeatAugSampler'):
+        ClockHook().before_train(runner)
 
 
 def test_a_target_encoder_that_nothing_moves_is_refused():

@@ -7,6 +7,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from dseq_mm.engine import GuardedOptimWrapper, NonFiniteLossError
+from dseq_mm.engine.deferred import DeferredRead
 from tests.models.test_synchronisation import CountReads
 
 
@@ -97,7 +98,9 @@ def test_fused_optimizer_skips_a_flagged_update():
 
 
 @pytest.mark.parametrize('accumulated', [1, 2])
-def test_clipping_is_the_hosts_and_its_norm_is_logged_one_update_late(accumulated):
+@pytest.mark.parametrize('late', [False, True])
+def test_clipping_is_the_hosts_and_its_norm_is_logged(accumulated, late, monkeypatch):
+    monkeypatch.setattr(DeferredRead, 'on_its_way', late)  # as on a GPU
     ours, host = nn.Linear(2, 1), nn.Linear(2, 1)
     host.load_state_dict(ours.state_dict())
     settings = dict(accumulative_counts=accumulated, clip_grad=dict(max_norm=0.1))
@@ -117,10 +120,13 @@ def test_clipping_is_the_hosts_and_its_norm_is_logged_one_update_late(accumulate
         optim.message_hub.get_scalar('train/grad_norm').data[0].tolist()
         for optim in optims
     ]
-    assert len(norms[1]) == 3 and norms[0] == norms[1][:2]
+    assert len(norms[1]) == 3 and norms[0] == norms[1][: 2 if late else 3]
+    optims[0].raise_if_nonfinite()  # as before a checkpoint is written
+    assert hub.get_scalar('train/grad_norm').data[0].tolist() == norms[1]
 
 
 def test_clipping_reads_nothing_between_backward_and_update(monkeypatch):
+    monkeypatch.setattr(DeferredRead, 'on_its_way', True)  # as on a GPU
     reads = []
     for clip in (None, dict(max_norm=0.1)):
         model = nn.Linear(2, 1)

@@ -229,29 +229,29 @@ def test_mmengine_has_the_hooks_that_it_turns_off_itself():
 
 
 @pytest.mark.parametrize(
-    ('meant', 'counts', 'warned'),
+    ('meant', 'given', 'warned'),
     [
-        (dict(base_batch_size=32), 1, True),
-        (dict(base_batch_size=32, enable=True), 1, False),
-        (dict(base_batch_size=8), 1, False),
-        (dict(base_batch_size=16), 2, False),
-        (dict(base_batch_size=8), 2, False),
-        (None, 1, False),
+        (dict(base_batch_size=32), (), True),
+        (dict(base_batch_size=32), ('train_dataloader.batch_size',), True),
+        (dict(base_batch_size=32), ('optim_wrapper.accumulative_counts',), False),
+        (dict(base_batch_size=32), ('optim_wrapper.optimizer.lr',), False),
+        (dict(base_batch_size=32, enable=True), (), False),
+        (dict(base_batch_size=8), (), False),
+        (None, (), False),
     ],
 )
-def test_warning_of_a_rate_for_another_batch(meant, counts, warned):
+def test_warning_of_a_rate_for_another_batch(meant, given, warned):
     said = []
+    loader = dict(
+        dataset=FewImages(), batch_size=4, sampler=dict(type='DefaultSampler')
+    )
     runner = types.SimpleNamespace(
-        cfg=Config(
-            dict(auto_scale_lr=meant, optim_wrapper=dict(accumulative_counts=counts))
-        ),
+        cfg=Config(dict(auto_scale_lr=meant)),
         world_size=2,
-        train_dataloader=Runner.build_dataloader(
-            dict(dataset=FewImages(), batch_size=4, sampler=dict(type='DefaultSampler'))
-        ),
+        train_dataloader=Runner.build_dataloader(loader),
         logger=types.SimpleNamespace(warning=said.append),
     )
-    launch._check_batch(runner)
+    launch._check_batch(runner, given)
     assert bool(said) == warned
     if warned:
         assert '32 images at a time, this run has 8: add --auto-scale-lr' in said[0]
