@@ -6,10 +6,9 @@ The processes are started once for all cases.
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 
-from tests.distributed.test_two_processes import one_step
+from tests.distributed.test_two_processes import one_step, run_two
 from tests.models.builders import build_jepa
 from tests.models.test_jepa import regularized
 
@@ -57,9 +56,7 @@ def worker(rank, file, out):
 
 @pytest.fixture(scope='module')
 def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('two')
-    mp.spawn(worker, (str(folder / 'store'), str(folder / 'result')), nprocs=2)
-    return [torch.load(folder / f'result.{r}', weights_only=True) for r in range(2)]
+    return run_two(worker, tmp_path_factory.mktemp('two'))
 
 
 @pytest.mark.parametrize('name', CASES)

@@ -110,11 +110,15 @@ def worker(rank, file, out):
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope='module')
-def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('two')
+def run_two(worker, folder):
+    """What the two processes of a worker have saved, by rank."""
     mp.spawn(worker, (str(folder / 'store'), str(folder / 'result')), nprocs=2)
     return [torch.load(folder / f'result.{r}', weights_only=True) for r in range(2)]
+
+
+@pytest.fixture(scope='module')
+def two_processes(tmp_path_factory):
+    return run_two(worker, tmp_path_factory.mktemp('two'))
 
 
 @pytest.mark.parametrize('name', CASES)
