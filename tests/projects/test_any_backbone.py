@@ -13,6 +13,7 @@ from dseq_mm.models.jepa import TrainingClock
 from dseq_mm.plan import PredictionPlan
 from dseq_mm.transfer import load_backbone
 from projects.any_backbone import MaskedInputBackbone
+from projects.any_backbone.count_flops import count_parts
 from tests.models.builders import images, samples
 
 CONFIGS = sorted(
@@ -272,3 +273,15 @@ def test_networks_that_do_not_fit_are_refused():
         make().encode(images(1, SIZE), hidden=(1,))
     with pytest.raises(ValueError, match='class token'):
         build(method='DSeqJEPA', unrolled=True)
+
+
+def test_counted_costs():
+    folder = 'projects/any_backbone/configs'
+    target, context, _ = count_parts(f'{folder}/ijepa_swin_digitscenes', False, 2)
+    assert context == target  # the image is masked, nothing is dropped
+    target, context, _ = count_parts(f'{folder}/dseq_convnext_digitscenes', False, 2)
+    assert context == pytest.approx(4 * target)  # a row for each of four steps
+    ours = 'configs/dseq_digitscenes_20e'
+    target, once, _ = count_parts(ours, False, 2)
+    _, unrolled, _ = count_parts(ours, True, 2)
+    assert once < target < unrolled

@@ -1,20 +1,12 @@
 """tools/ablate.py: arguments, errors, its end, and a true run on a few digits."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
 from dseq_mm.data.digit_files import make_digit_scenes
 from dseq_mm.evaluation import ablation
-from tests.tools.test_evaluate import SLEEPER, is_alive
-
-TOOL = Path(__file__).parents[2] / 'tools' / 'ablate.py'
+from tests.tools.ending import end_from_outside
 
 
 @pytest.mark.parametrize(
@@ -64,27 +56,7 @@ def test_dry_run_lists_the_commands(load_tool, tmp_path, monkeypatch, capsys):
 
 def test_ended_from_outside_it_ends_its_runs(tmp_path):
     (tmp_path / 'data' / 'digitscenes').mkdir(parents=True)
-    (tmp_path / 'tools').mkdir()
-    shutil.copy(TOOL, tmp_path / 'tools')
-    (tmp_path / 'tools' / 'train.py').write_text(SLEEPER.format(place=str(tmp_path)))
-    tool = subprocess.Popen(
-        [sys.executable, 'tools/ablate.py', 'passes', '--out', 'out'],
-        cwd=tmp_path,
-        env=os.environ | dict(PYTHONPATH=str(TOOL.parents[1])),
-    )
-    started = tmp_path / 'started'
-    try:
-        for _ in range(600):
-            if started.exists() and started.read_text():
-                break
-            time.sleep(0.1)
-        pid = int(started.read_text())
-        assert is_alive(pid)
-        tool.terminate()
-        assert tool.wait(60) == 143
-        assert not is_alive(pid)
-    finally:
-        tool.kill()
+    end_from_outside(tmp_path, 'ablate', 'passes', '--out', 'out')
     record = json.loads((tmp_path / 'out' / 'dseq' / 'seed0' / 'run.json').read_text())
     assert record['status'] == 'running'  # unfinished, not failed
     assert not (tmp_path / 'out' / 'dseq' / 'seed1').exists()

@@ -1,12 +1,6 @@
 """tools/evaluate.py: its arguments and errors, and a true run on a few digits."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +10,8 @@ from mmpretrain.models import VisionTransformer
 from dseq_mm.data.digit_files import make_digit_scenes
 from dseq_mm.data.layout import DATA_SETS
 from dseq_mm.evaluation.suite import TASKS
+from tests.tools.ending import end_from_outside
 
-TOOL = Path(__file__).parents[2] / 'tools' / 'evaluate.py'
 ARCH = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=192)
 
 
@@ -93,45 +87,11 @@ def test_dry_run_lists_commands(load_tool, place, capsys):
     assert [path.name for path in place.iterdir()] == ['ijepa.pth', 'data']
 
 
-SLEEPER = """
-import os, pathlib, time
-pathlib.Path({place!r}, 'started').write_text(str(os.getpid()))
-time.sleep(100)
-"""
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
 def test_ended_from_outside_it_ends_its_runs(place):
     (place / 'data' / 'digitscenes').mkdir(parents=True)
-    (place / 'tools').mkdir()
-    shutil.copy(TOOL, place / 'tools')
-    (place / 'tools' / 'train.py').write_text(SLEEPER.format(place=str(place)))
-    tool = subprocess.Popen(
-        [
-            sys.executable, 'tools/evaluate.py', 'ijepa.pth', '--tasks', 'linear',
-            '--out', 'out',
-        ],
-        env=os.environ | dict(PYTHONPATH=str(TOOL.parents[1])),
-    )  # fmt: skip
-    try:
-        for _ in range(600):
-            if (place / 'started').exists() and (place / 'started').read_text():
-                break
-            time.sleep(0.1)
-        pid = int((place / 'started').read_text())
-        assert is_alive(pid)
-        tool.terminate()
-        assert tool.wait(60) == 143
-        assert not is_alive(pid)
-    finally:
-        tool.kill()
+    end_from_outside(
+        place, 'evaluate', 'ijepa.pth', '--tasks', 'linear', '--out', 'out'
+    )
     record = json.loads((place / 'out' / 'linear' / 'seed0' / 'run.json').read_text())
     assert record['status'] == 'running'  # unfinished, not failed
 

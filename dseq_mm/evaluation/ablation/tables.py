@@ -67,11 +67,13 @@ class Table:
         title: What is compared.
         rows: The rows.
         differences: By default of the first row to each other trained one.
+        more: Further differences.
     """
 
     title: str
     rows: tuple[Row, ...]
     differences: tuple[Contrast, ...] = ()
+    more: tuple[Contrast, ...] = ()
 
     def contrasts(self) -> tuple[Contrast, ...]:
         """The differences to be reported.
@@ -80,9 +82,10 @@ class Table:
             Contrasts of this table's rows.
         """
         first, *others = [row for row in self.rows if row.start == 'train']
-        return self.differences or tuple(
+        each = tuple(
             Contrast(f'{first.label} - {row.label}', (first,), (row,)) for row in others
         )
+        return (self.differences or each) + self.more
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,9 @@ _DISJOINT = _ablation('uniform, flat, disjoint blocks', 'uniform-flat-disjoint')
 _UNIFORM_SEQUENTIAL = _ablation('uniform, sequential', 'uniform-sequential', 72.3)
 _FLAT = _ablation('discriminative, flat', 'discriminative-flat', 72.0)
 _BOTH = Row('discriminative, sequential (DSeq-JEPA)', DSEQ.config, 73.5)
+_CJEPA = Row('C-JEPA', 'cjepa_{budget}', 73.5)
+_DSEQC = Row('DSeq-C-JEPA', 'dseqc_{budget}', 73.8)
+_DMT = Row('DMT-JEPA', 'projects/dmt_jepa/configs/dmt_{budget}.py')
 
 TABLES = {
     'regions': Table(
@@ -227,9 +233,9 @@ TABLES = {
         (
             DSEQ,
             IJEPA,
-            Row('C-JEPA', 'cjepa_{budget}', 73.5),
-            Row('DSeq-C-JEPA', 'dseqc_{budget}', 73.8),
-            Row('DMT-JEPA', 'projects/dmt_jepa/configs/dmt_{budget}.py'),
+            _CJEPA,
+            _DSEQC,
+            _DMT,
             _ablation('DSeq-JEPA with SIGReg', 'sigreg'),
             Row('NEPA', 'nepa_{budget}'),
             Row('MAE', 'baselines/mae_{budget}', 68.0),
@@ -237,6 +243,11 @@ TABLES = {
             Row('DSeq-JEPA network at initialization', DSEQ.config, start='init'),
             Row('I-JEPA network at initialization', IJEPA.config, start='init'),
             Row('raw pixels', DSEQ.config, start='pixels'),
+        ),
+        more=(
+            Contrast('C-JEPA - I-JEPA', (_CJEPA,), (IJEPA,)),
+            Contrast('DSeq-C-JEPA - C-JEPA', (_DSEQC,), (_CJEPA,)),
+            Contrast('DMT-JEPA - I-JEPA', (_DMT,), (IJEPA,)),
         ),
     ),
 }
