@@ -241,3 +241,10 @@ def test_the_papers_signs():
     assert signs['sequential - flat, uniform disjoint'] is None
     for contrast in TABLES['order'].contrasts():
         assert contrast.paper > 0
+
+
+def test_methods_are_compared_with_the_first_and_within_their_families():
+    signs = {c.label: c.paper for c in TABLES['methods'].contrasts()}
+    assert signs['DSeq-JEPA - I-JEPA'] == pytest.approx(1.1)
+    assert signs['DSeq-C-JEPA - C-JEPA'] == pytest.approx(0.3)
+    assert signs['DMT-JEPA - I-JEPA'] is None
