@@ -52,25 +52,10 @@ optim_wrapper = dict(
     paramwise_cfg=dict(bias_decay_mult=0.0, flat_decay_mult=0.0),
 )
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=40,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0.0,
-        T_max=1560,
-        by_epoch=True,
-        begin=40,
-        end=1600,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearSchedule', param_name='lr', start_factor=1e-4, end=40 / 1600),
+    dict(type='CosineSchedule', param_name='lr', eta_min=0.0),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=1600)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=1600)
 
 # 8 GPUs x 256 images; the scaling rule ignores accumulation
 auto_scale_lr = dict(base_batch_size=2048)

@@ -4,6 +4,7 @@
 #   bash tools/dist_train.sh CONFIG GPUS [arguments of train.py]
 #
 # Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT for several machines.
+# SIGTERM and SIGUSR1 are passed on: the training is saved and ends, here with status 75.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -13,12 +14,30 @@ fi
 CONFIG=$1
 GPUS=$2
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+DSEQ_MM_STATUS=$(mktemp)
+export DSEQ_MM_STATUS
+trap 'rm -f "$DSEQ_MM_STATUS"' EXIT
 
+set -m # in a process group of its own: the signals come by us alone
 PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
-    exec python -m torch.distributed.run \
+    python -m torch.distributed.run \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \
     --master_port="${PORT:-29500}" \
     --nproc_per_node="$GPUS" \
-    "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}"
+    "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}" &
+AGENT=$!
+# To the training processes: their agent would kill them after 30 seconds.
+trap 'pkill -USR1 -P "$AGENT" || kill -TERM "$AGENT" || true' TERM USR1
+trap 'kill -INT "$AGENT" || true' INT
+status=0
+wait "$AGENT" || status=$?
+while kill -0 "$AGENT" 2>/dev/null; do # a signal ended the wait, not the training
+    status=0
+    wait "$AGENT" || status=$?
+done
+if [ "$(cat "$DSEQ_MM_STATUS")" = 75 ]; then
+    status=75
+fi
+exit "$status"

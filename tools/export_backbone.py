@@ -19,7 +19,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     try:
         meta = export_backbone(args.checkpoint, args.out, args.encoder, args.layout)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parser.exit(1, f'{error}\n')
     facts = ', '.join(f'{k} {v}' for k, v in meta['architecture'].items())
     print(f'{args.out}: {meta["encoder"]} encoder, names of {meta["layout"]}')

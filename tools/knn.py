@@ -9,6 +9,7 @@ from mmengine.device import get_device
 
 from dseq_mm.evaluation.knn import extract_config, hook_settings, knn_metrics
 from dseq_mm.evaluation.probe import linear_accuracy
+from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils.configs import resolve_config
 
 
@@ -50,9 +51,12 @@ def main(argv: list[str] | None = None) -> None:
         argv: Arguments of the command line; those of the process by default.
     """
     args = parse_arguments(argv)
-    cfg = Config.fromfile(resolve_config(args.config))
-    cfg.merge_from_dict(args.cfg_options)
+    install_safe_loader()
     try:
+        if args.out and not args.out.parent.is_dir():
+            raise FileNotFoundError(f'make the folder {args.out.parent} first')
+        cfg = Config.fromfile(resolve_config(args.config))
+        cfg.merge_from_dict(args.cfg_options)
         bank, queries = extract_config(
             cfg, args.checkpoint, args.encoder, args.seed, args.raw_pixels
         )

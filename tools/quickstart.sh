@@ -22,7 +22,7 @@ DSEQ_VENV=$VENV bash tools/setup_env.sh
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
-last() { cat "$WORK/last_checkpoint"; }
+last() { echo "$WORK/$(cat "$WORK/last_checkpoint")"; }
 options=(--cfg-options)
 for key in train_dataloader.dataset.dataset custom_hooks.0.{bank,query}.dataset; do
     options+=("$key.data_root=$DATA")
@@ -33,7 +33,7 @@ say "1/5 DigitScenes: handwritten digits on textured grounds, made here -> $DATA
 python tools/make_digitscenes.py "$DATA"
 
 say '2/5 pre-training a small ViT with DSeq-JEPA, without labels (minutes on one core)'
-python tools/train.py "$CONFIG" --work-dir "$WORK" --resume "${options[@]}"
+python tools/train.py "$CONFIG" --work-dir "$WORK" --resume auto "${options[@]}"
 
 say '3/5 measuring: top-1 % of kNN and of a linear probe on frozen features'
 echo '--- raw pixels' && measure --raw-pixels

@@ -3,7 +3,12 @@
 #
 #   bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
 #
-# Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS.
+# Slurm announces the end of a job, by time or by preemption, with SIGUSR1 or SIGTERM:
+# the training is saved, ends with status 75, and is queued again. It goes on where it
+# stopped, since --resume auto is among its arguments from the start.
+#
+# Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS; GRACE (120),
+# the seconds before the end of the time limit at which the training is to be saved.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
@@ -13,15 +18,47 @@ fi
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-8}
+INTERRUPTED=75
+mkdir -p "$4"
+export DSEQ_MM_STATUS=$4/.status # srun's own is that of the last task to be killed
 
-# shellcheck disable=SC2086  # SRUN_ARGS holds several words
-PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
-    exec srun -p "$1" \
-    --job-name="$2" \
-    --gres=gpu:"$GPUS_PER_NODE" \
-    --ntasks="$GPUS" \
-    --ntasks-per-node="$GPUS_PER_NODE" \
-    --cpus-per-task="${CPUS_PER_TASK:-5}" \
-    --kill-on-bad-exit=1 \
-    ${SRUN_ARGS:-} \
-    python -u "$TOOLS/train.py" "$3" --work-dir="$4" --launcher slurm "${@:5}"
+resume=(--resume auto)
+for argument in "${@:5}"; do
+    case $argument in --resume | --resume=*) resume=() ;; esac # the first time, as asked
+done
+if [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    resume=(--resume auto)
+fi
+
+train() {
+    # shellcheck disable=SC2086  # SRUN_ARGS holds several words
+    PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
+        srun -p "$1" \
+        --job-name="$2" \
+        --gres=gpu:"$GPUS_PER_NODE" \
+        --ntasks="$GPUS" \
+        --ntasks-per-node="$GPUS_PER_NODE" \
+        --cpus-per-task="${CPUS_PER_TASK:-5}" \
+        --kill-on-bad-exit=1 \
+        --signal=USR1@"${GRACE:-120}" \
+        ${SRUN_ARGS:-} \
+        python -u "$TOOLS/train.py" "$3" --work-dir="$4" --launcher slurm \
+        "${@:5}" ${resume[@]+"${resume[@]}"}
+}
+
+trap : TERM USR1 # they are for the training; Slurm sends them to it, too
+while true; do
+    rm -f "$DSEQ_MM_STATUS"
+    status=0
+    train "$@" || status=$?
+    if [ ! -f "$DSEQ_MM_STATUS" ] || [ "$(cat "$DSEQ_MM_STATUS")" != $INTERRUPTED ]; then
+        exit "$status"
+    fi
+    if [ -n "${SLURM_JOB_ID:-}" ]; then # within a batch job: the whole job again
+        echo "interrupted and saved: job $SLURM_JOB_ID is queued again"
+        scontrol requeue "$SLURM_JOB_ID"
+        exit $INTERRUPTED
+    fi
+    echo 'interrupted and saved: queued again'
+    resume=(--resume auto)
+done

@@ -11,6 +11,7 @@ from dseq_mm.utils import launch
 from dseq_mm.utils.metrics import write_metrics
 from dseq_mm.utils.pictures import draw_predictions
 from dseq_mm.utils.processes import leave_group, prepare_distributed
+from dseq_mm.utils.resume import check_file
 from dseq_mm.utils.transfer import fit_to_trained
 
 
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse_args(argv)
     cfg = launch.load_config(args)
-    launch.check_file(args.checkpoint)
+    check_file(args.checkpoint)
     notes = fit_to_trained(cfg, args.checkpoint)
     if args.show_dir:
         notes += draw_predictions(cfg, args.show_dir)

@@ -10,6 +10,7 @@ import argparse
 from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import launch
 from dseq_mm.utils.processes import leave_group, prepare_distributed
+from dseq_mm.utils.resume import NEWEST, set_resume
 from dseq_mm.utils.transfer import is_transfer, start_backbone
 
 
@@ -34,8 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     start.add_argument(
         '--checkpoint',
         metavar='PATH',
-        help='of a transfer config: pre-training checkpoint or exported backbone to '
-        'start from',
+        help='pre-training checkpoint or exported backbone to start from; of a '
+        'pre-training config: both encoders, and the predictor if it is there',
     )
     start.add_argument(
         '--from-scratch',
@@ -45,10 +46,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--resume',
         nargs='?',
-        const='auto',
+        const=NEWEST,
         metavar='CHECKPOINT',
         help='continue a run, given again with its other arguments: from this '
-        'checkpoint, or from the newest in the work dir',
+        'checkpoint, or from the newest whole one in the work dir; "auto" starts anew '
+        'if there is none',
+    )
+    parser.add_argument(
+        '--insist',
+        action='store_true',
+        help='resume although data, seed or settings make it another experiment',
     )
     parser.add_argument(
         '--amp',
@@ -85,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
         notes += launch.use_folder(cfg, args.data)
     if args.no_validate:
         notes += launch.disable_validation(cfg)
-    launch.set_resume(cfg, args.resume)
+    notes += set_resume(cfg, args.resume, args.insist)
     if args.amp:
         launch.set_amp(cfg)
     if args.auto_scale_lr:

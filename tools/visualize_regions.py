@@ -13,7 +13,9 @@ from mmengine.dataset import default_collate
 from mmpretrain.registry import DATASETS, MODELS
 
 from dseq_mm.models import DiscriminativeMaskGenerator, TrainingClock
-from dseq_mm.transfer.checkpoint import load_checkpoint
+from dseq_mm.transfer.checkpoint import install_safe_loader, load_checkpoint
+from dseq_mm.transfer.contents import check_finite, check_types, state_dict_of
+from dseq_mm.transfer.initialize import compare_keys
 from dseq_mm.utils.configs import resolve_config
 from dseq_mm.visualization import draw_regions
 
@@ -57,14 +59,44 @@ def load_samples(cfg: Config, start: int, num: int) -> dict:
     return default_collate([dataset[index] for index in list(indices)[:num]])
 
 
+def load_weights(model: torch.nn.Module, args: argparse.Namespace) -> None:
+    """Load a whole pre-training checkpoint.
+
+    Args:
+        model: The algorithm.
+        args: Names of the config and the checkpoint.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: It cannot be read or does not fit.
+    """
+    state = state_dict_of(load_checkpoint(args.checkpoint))
+    own = model.state_dict()
+    report = compare_keys(own, state, 'whole')
+    if differs := (*report.missing, *report.unexpected, *report.mismatched):
+        raise ValueError(
+            f'{args.checkpoint} is no pre-training checkpoint of {args.config} '
+            f'({len(differs)} differences, such as {differs[0]}): give the checkpoint '
+            'that its training wrote, not an exported backbone.'
+        )
+    check_finite(state, args.checkpoint)
+    check_types(state, args.checkpoint, own)
+    model.load_state_dict(state)
+
+
 @torch.no_grad()
 def main(argv=None) -> None:
     """Draw.
 
     Args:
         argv: Arguments without the program; those of the process by default.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The config has no regions, or the checkpoint does not fit it.
     """
     args = parse_args(argv)
+    install_safe_loader()
     cfg = Config.fromfile(resolve_config(args.config))
     cfg.merge_from_dict(args.cfg_options)
     model = MODELS.build(cfg.model).eval()
@@ -74,7 +106,7 @@ def main(argv=None) -> None:
             f'{args.config} has no regions to draw: its mask generator is a '
             f'{type(generator).__name__}. Use a DSeq-JEPA config.'
         )
-    model.load_state_dict(load_checkpoint(args.checkpoint)['state_dict'])
+    load_weights(model, args)
     raw = load_samples(cfg, args.start, args.num)
     batch = model.data_preprocessor(raw)
     encoded = model.encode_target(batch['inputs'])
@@ -99,4 +131,7 @@ def main(argv=None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from None

@@ -8,9 +8,10 @@ default_hooks = dict(
     target_encoder=dict(type='TargetEncoderHook'),  # EMA per optimizer step
     non_finite=dict(type='NonFiniteHook'),  # stop before a bad update
     strict=dict(type='StrictCheckpointHook'),  # a checkpoint fits, or is refused
+    preemption=dict(type='PreemptionHook'),  # SIGTERM, SIGUSR1: save and end
     progress=dict(type='ProgressHook'),
-    checkpoint=dict(
-        type='CheckpointHook', interval=10, max_keep_ckpts=2, save_last=True
+    checkpoint=dict(  # a whole file, or the one before
+        type='DurableCheckpointHook', interval=10, max_keep_ckpts=2, save_last=True
     ),
 )
 randomness = dict(seed=0)

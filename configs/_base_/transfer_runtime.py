@@ -1,7 +1,13 @@
-# What the classification transfers share: MMPretrain's runtime plus our strict hook.
+# What the classification transfers share: MMPretrain's runtime plus our hooks.
 _base_ = 'mmpretrain::_base_/default_runtime.py'
 custom_imports = dict(imports=['dseq_mm'], allow_failed_imports=False)
 
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_last=True))
-custom_hooks = [dict(type='mmpretrain.StrictCheckpointHook')]
+default_hooks = dict(
+    checkpoint=dict(type='DurableCheckpointHook', max_keep_ckpts=1, save_last=True)
+)
+custom_hooks = [
+    dict(type='mmpretrain.ClockHook'),  # the schedules follow the progress
+    dict(type='mmpretrain.StrictCheckpointHook'),
+    dict(type='mmpretrain.PreemptionHook'),
+]
 randomness = dict(seed=0)

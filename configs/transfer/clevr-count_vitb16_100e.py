@@ -54,14 +54,8 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05)
 )
-param_scheduler = dict(
-    type='CosineAnnealingLR',
-    eta_min=0.0,
-    T_max=100,
-    by_epoch=True,
-    convert_to_iter_based=True,
-)
-train_cfg = dict(by_epoch=True, max_epochs=100, val_interval=10)
+param_scheduler = dict(type='CosineSchedule', param_name='lr', eta_min=0.0)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=100, val_interval=10)
 val_cfg = dict()
 test_cfg = dict()
 default_hooks = dict(logger=dict(interval=4))  # 4 iterations make an epoch

@@ -53,28 +53,23 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(
-        type='LinearLR',
-        start_factor=1e-3,
-        by_epoch=True,
-        begin=0,
-        end=1,
-        convert_to_iter_based=True,
+        type='mmpretrain.LinearSchedule', param_name='lr', start_factor=1e-3, end=1 / 25
     ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0.0,
-        T_max=24,
-        by_epoch=True,
-        begin=1,
-        end=25,
-        convert_to_iter_based=True,
-    ),
+    dict(type='mmpretrain.CosineSchedule', param_name='lr', eta_min=0.0),
 ]
-train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=25, val_interval=1)
+train_cfg = dict(type='mmpretrain.ResumableTrainLoop', max_epochs=25, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_last=True))
-custom_hooks = [dict(type='mmpretrain.StrictCheckpointHook')]
+default_hooks = dict(
+    checkpoint=dict(
+        type='mmpretrain.DurableCheckpointHook', max_keep_ckpts=1, save_last=True
+    )
+)
+custom_hooks = [
+    dict(type='mmpretrain.ClockHook'),  # the schedules follow the progress
+    dict(type='mmpretrain.StrictCheckpointHook'),
+    dict(type='mmpretrain.PreemptionHook'),
+]
 randomness = dict(seed=0)
 
 auto_scale_lr = dict(base_batch_size=16)

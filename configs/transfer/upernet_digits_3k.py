@@ -52,7 +52,6 @@ del scenes, weighted
 
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=100)
-param_scheduler[1].update(begin=100, end=3000)
 train_cfg = dict(max_iters=3000, val_interval=750)
 default_hooks = dict(checkpoint=dict(interval=750))
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -38,11 +38,31 @@ optim_wrapper = dict(
     paramwise_cfg=dict(bias_decay_mult=0.0, norm_decay_mult=0.0),
 )
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
-    dict(type='PolyLR', eta_min=0.0, power=1.0, begin=1500, end=160000, by_epoch=False),
+    dict(
+        type='mmpretrain.LinearSchedule',
+        param_name='lr',
+        start_factor=1e-6,
+        by_epoch=False,
+        end=1500,
+    ),
+    dict(
+        type='mmpretrain.PolySchedule',
+        param_name='lr',
+        eta_min=0.0,
+        power=1.0,
+        by_epoch=False,
+    ),
 ]
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=1, save_last=True))
-custom_hooks = [dict(type='mmpretrain.StrictCheckpointHook')]
+default_hooks = dict(
+    checkpoint=dict(
+        type='mmpretrain.DurableCheckpointHook', max_keep_ckpts=1, save_last=True
+    )
+)
+custom_hooks = [
+    dict(type='mmpretrain.ClockHook'),  # the schedules follow the progress
+    dict(type='mmpretrain.StrictCheckpointHook'),
+    dict(type='mmpretrain.PreemptionHook'),
+]
 randomness = dict(seed=0)
 
 auto_scale_lr = dict(base_batch_size=16)

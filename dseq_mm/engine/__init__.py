@@ -1,29 +1,39 @@
 """Hooks, optimizer wrapper and schedules: what happens when."""
 
+from .clock import ClockHook
 from .deferred import DeferredRuntimeInfoHook
-from .hooks import (
-    ClockHook,
-    NonFiniteHook,
-    StrictCheckpointHook,
-    TargetEncoderHook,
-)
+from .durable import CheckpointNotWrittenError, DurableCheckpointHook
+from .hooks import NonFiniteHook, TargetEncoderHook
 from .layer_decay import BackboneDecayOptimWrapperConstructor
+from .loop import ResumableTrainLoop
 from .optim_wrapper import (
     GuardedOptimWrapper,
     JEPAOptimWrapperConstructor,
     NonFiniteLossError,
 )
+from .preemption import PreemptionHook, TrainingInterrupted
 from .progress_hook import ProgressHook
+from .schedules import CosineSchedule, LinearSchedule, PolySchedule, StepSchedule
+from .strict import StrictCheckpointHook
 
 __all__ = [
     'BackboneDecayOptimWrapperConstructor',
+    'CheckpointNotWrittenError',
     'ClockHook',
+    'CosineSchedule',
     'DeferredRuntimeInfoHook',
+    'DurableCheckpointHook',
     'GuardedOptimWrapper',
     'JEPAOptimWrapperConstructor',
+    'LinearSchedule',
     'NonFiniteHook',
     'NonFiniteLossError',
+    'PolySchedule',
+    'PreemptionHook',
     'ProgressHook',
+    'ResumableTrainLoop',
+    'StepSchedule',
     'StrictCheckpointHook',
     'TargetEncoderHook',
+    'TrainingInterrupted',
 ]

@@ -1,100 +1,12 @@
-"""Hooks own time: the clock of the masks, the EMA of the target encoder, the guard."""
+"""Hooks around the optimizer step: the EMA of the target encoder, the guard."""
 
-from collections.abc import Iterator
-
-from mmengine.dataset import ClassBalancedDataset, RepeatDataset
-from mmengine.dist import broadcast_object_list
+import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
-from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch import nn
 
-from ..models.ema import TargetEncoder
-from ..models.jepa import TrainingClock
-from ..transfer.initialize import compare_keys, state_dict_of
-from .optim_wrapper import GuardedOptimWrapper
-
-
-@HOOKS.register_module()
-class ClockHook(Hook):
-    """Tell model and data set what time it is, so that keyed draws can follow.
-
-    Nothing here is state: epoch and iteration are the runner's, so a resumed run sees
-    the same clock as one that never stopped.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def before_train(self, runner) -> None:
-        """Hand the run's seed to parts without one; refuse what would train wrongly.
-
-        Args:
-            runner: The runner.
-
-        Raises:
-            ValueError: If the training loop counts iterations only, nothing moves the
-                model's target encoder, or images are repeated within an epoch.
-        """
-        if isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(
-                'masks and crops are keyed by the epoch, which an iteration-based loop '
-                "does not count: use train_cfg = dict(type='EpochBasedTrainLoop', ...)"
-            )
-        model_parts = list(unwrap(runner.model).modules())
-        moved = any(isinstance(hook, TargetEncoderHook) for hook in runner.hooks)
-        if not moved and any(isinstance(part, TargetEncoder) for part in model_parts):
-            raise ValueError(
-                'nothing moves the target encoder of this model: add default_hooks='
-                "dict(target_encoder=dict(type='TargetEncoderHook'))"
-            )
-        datasets = list(_walk(runner.train_dataloader.dataset))
-        sampler = getattr(runner.train_dataloader, 'sampler', None)
-        for part in (*datasets, sampler):
-            repeats = isinstance(part, RepeatDataset | ClassBalancedDataset)
-            if repeats or getattr(part, 'num_repeats', 1) > 1:
-                raise ValueError(
-                    f'{type(part).__name__} shows an image several times in an epoch, '
-                    'and crops and masks are keyed by the epoch: every repetition '
-                    'would be the same. Leave it out; to train longer, raise '
-                    'train_cfg.max_epochs.'
-                )
-        seed = [runner.seed]  # with diff_rank_seed each process has its own
-        broadcast_object_list(seed)
-        for part in (*model_parts, *datasets):
-            if getattr(part, 'seed', 0) is None:
-                part.seed = seed[0]
-
-    def before_train_epoch(self, runner) -> None:
-        """Give the data set the epoch, before its workers read the first image.
-
-        Args:
-            runner: The runner.
-        """
-        for dataset in _walk(runner.train_dataloader.dataset):
-            if hasattr(dataset, 'set_epoch'):
-                dataset.set_epoch(runner.epoch)
-
-    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Give the model epoch, iteration and progress.
-
-        Args:
-            runner: The runner.
-            batch_idx: Unused.
-            data_batch: Unused.
-        """
-        last = max(runner.max_iters - 1, 1)
-        unwrap(runner.model).clock = TrainingClock(
-            runner.epoch, runner.iter, runner.iter / last
-        )
-
-
-def _walk(dataset) -> Iterator:
-    """A data set and all that it wraps: sliced, concatenated, ..."""
-    yield dataset
-    inner = getattr(dataset, 'dataset', None)
-    for part in getattr(dataset, 'datasets', [] if inner is None else [inner]):
-        yield from _walk(part)
+from .clock import progress_of, unwrap
+from .optim_wrapper import GuardedOptimWrapper, NonFiniteLossError
 
 
 @HOOKS.register_module()
@@ -110,7 +22,7 @@ class TargetEncoderHook(Hook):
     priority = 'HIGH'
 
     def before_train(self, runner) -> None:
-        """Tell the target encoders how many updates the training has.
+        """Check that the model has what is to be moved, and tell it the time.
 
         Args:
             runner: The runner.
@@ -127,9 +39,8 @@ class TargetEncoderHook(Hook):
                     'what it has in an attribute `averages`, or take the hook out of '
                     'default_hooks (with the tools of dseq_mm: target_encoder=None).'
                 )
-        accumulated = runner.optim_wrapper._accumulative_counts
         for copy in averages:
-            getattr(model, copy).total_steps = -(-runner.max_iters // accumulated)
+            getattr(model, copy).progress = progress_of(runner)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -145,7 +56,9 @@ class TargetEncoderHook(Hook):
         if runner.optim_wrapper.should_update():
             model = unwrap(runner.model)
             for copy, source in _averages(model).items():
-                getattr(model, copy).update_parameters(getattr(model, source))
+                average = getattr(model, copy)
+                average.progress = progress_of(runner)
+                average.update_parameters(getattr(model, source))
 
 
 def _averages(model: nn.Module) -> dict[str, str]:
@@ -156,7 +69,7 @@ def _averages(model: nn.Module) -> dict[str, str]:
 @HOOKS.register_module()
 class NonFiniteHook(Hook):
     """Name the files of each batch to :class:`GuardedOptimWrapper`, and let no
-    checkpoint be written before its last flag was read.
+    checkpoint be written before its last flag was read, nor one that is not finite.
     """
 
     priority = 'VERY_HIGH'
@@ -182,46 +95,25 @@ class NonFiniteHook(Hook):
             runner.optim_wrapper.raise_if_nonfinite()
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Refuse to save after a bad update.
+        """Refuse to save after a bad update, or weights that are not finite.
 
         Args:
             runner: The runner.
-            checkpoint: Unused.
+            checkpoint: Its weights are looked at, averages and statistics included.
+
+        Raises:
+            NonFiniteLossError: If a weight is infinite or NaN.
         """
         if isinstance(runner.optim_wrapper, GuardedOptimWrapper):
             runner.optim_wrapper.raise_if_nonfinite()
-
-
-@HOOKS.register_module()
-class StrictCheckpointHook(Hook):
-    """Refuse a checkpoint that does not fit the model, before anything is loaded.
-
-    The host warns and goes on: with the weights that happen to fit, and with an
-    optimizer state of other shapes.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Compare keys and shapes, on resume and on ``load_from``.
-
-        Args:
-            runner: The runner.
-            checkpoint: What was read.
-
-        Raises:
-            ValueError: If a key or a shape differs, with the report.
-        """
-        wanted = unwrap(runner.model).state_dict()
-        report = compare_keys(wanted, state_dict_of(checkpoint), 'whole')
-        if len(report.matched) != len(wanted) or report.unexpected:
-            raise ValueError(
-                'the checkpoint does not fit the model of this config; nothing was '
-                f'loaded.\n{report}\nUse the config that the checkpoint was trained '
-                'with. To start a model from the backbone alone, export it '
-                '(tools/export_backbone.py) and set init_cfg=dict('
-                "type='StrictPretrained', ...) in the backbone."
-            )
+        for name, value in checkpoint['state_dict'].items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise NonFiniteLossError(
+                    f'{name} is infinite or NaN after iteration {runner.iter}: the '
+                    'training diverged and no checkpoint was written. Lower the '
+                    'learning rate, or train in float32; then continue from the last '
+                    'checkpoint with --resume.'
+                )
 
 
 def image_files(data_batch) -> list[str]:
@@ -235,15 +127,3 @@ def image_files(data_batch) -> list[str]:
     """
     samples = data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
     return [str(sample.get('img_path', 'unknown')) for sample in samples]
-
-
-def unwrap(model: nn.Module) -> nn.Module:
-    """The algorithm inside a distributed wrapper.
-
-    Args:
-        model: The runner's model.
-
-    Returns:
-        The algorithm itself.
-    """
-    return model.module if is_model_wrapper(model) else model

@@ -6,17 +6,41 @@ from contextlib import contextmanager
 import torch
 from mmengine.dist import all_reduce
 from mmengine.model import BaseAveragedModel
-from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmengine.optim import (
+    DefaultOptimWrapperConstructor,
+    OptimWrapper,
+    OptimWrapperDict,
+)
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import Tensor, nn
 
 from .deferred import DeferredRead
 
+_BAD_GRADIENT = (
+    'the loss or a gradient was not finite at iteration {steps}; the weights were left '
+    'as they were'
+)
+_BAD_WEIGHT = 'the update of iteration {steps} made a weight infinite or NaN'
 _DTYPES = {None: None, 'float32': None, 'bfloat16': torch.bfloat16}
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss or a gradient is NaN or infinite; no weight was changed."""
+    """The loss, a gradient or a weight is NaN or infinite; nothing of it is saved."""
+
+
+def gradients_pending(runner) -> bool:
+    """Tell whether gradients are accumulated that no checkpoint would hold.
+
+    Args:
+        runner: The runner, after an iteration.
+
+    Returns:
+        True between two steps of the optimizer.
+    """
+    wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapperDict) or not hasattr(wrapper, 'should_update'):
+        return False  # these count no accumulation
+    return not wrapper.should_update()
 
 
 @OPTIM_WRAPPERS.register_module()
@@ -28,7 +52,8 @@ class GuardedOptimWrapper(OptimWrapper):
     update and is copied to the host without waiting; it is read before the next update,
     when a later synchronisation has already brought it over. Elsewhere it is read at
     once. Either way :class:`NonFiniteLossError` names step and files, and the weights
-    are those of the last good step.
+    are those of the last good step. The update itself is tested too: finite gradients
+    can still push a weight out of range; such weights are never saved.
 
     Args:
         dtype: Autocast dtype: ``'bfloat16'``, or None or ``'float32'`` for none.
@@ -50,7 +75,7 @@ class GuardedOptimWrapper(OptimWrapper):
         self._bad_loss: Tensor | None = None
         self._batch: tuple[int, Sequence[str]] = (0, ())
         self._batches: list[tuple[int, Sequence[str]]] = []
-        self._pending: tuple[DeferredRead, list] | None = None
+        self._pending: list[tuple[str, DeferredRead, list]] = []
         self._norm: DeferredRead | None = None
 
     @contextmanager
@@ -108,12 +133,33 @@ class GuardedOptimWrapper(OptimWrapper):
         all_reduce(flag, op='max')
         batches, self._bad_loss, self._batches = self._batches, None, []
         fused = all(group.get('fused') for group in self.optimizer.param_groups)
-        self._pending = DeferredRead(flag), batches
+        self._pending.append((_BAD_GRADIENT, DeferredRead(flag), batches))
         if flag.is_cuda and fused:
             self.optimizer.found_inf = flag  # the optimizer then skips the update
         else:
             self.raise_if_nonfinite()
         super().step(**kwargs)
+        largest = torch.nn.utils.get_total_norm(
+            [p for group in self.optimizer.param_groups for p in group['params']],
+            torch.inf,
+        )
+        # replicas have the same weights: no need to ask the other processes
+        read = DeferredRead((~largest.detach().isfinite()).float())
+        self._pending.append((_BAD_WEIGHT, read, batches))
+        if not read.on_its_way:
+            self.raise_if_nonfinite()
+
+    def initialize_count_status(
+        self, model: nn.Module, init_counts: int, max_counts: int
+    ) -> None:
+        """Count from where the training goes on: that is always a step's end.
+
+        Args:
+            model: The model.
+            init_counts: Iterations that are done.
+            max_counts: Iterations of the whole training.
+        """
+        super().initialize_count_status(model, 0, max_counts - init_counts)
 
     def _clip_grad(self) -> None:
         """Clip as the host does, which waits for the norm; here it is logged later."""
@@ -142,20 +188,18 @@ class GuardedOptimWrapper(OptimWrapper):
             NonFiniteLossError: If that update was not finite (and was skipped).
         """
         self._log_norm()
-        if self._pending is None:
-            return
-        (flag, batches), self._pending = self._pending, None
-        if flag.wait().item() == 0:
-            return
-        steps = ', '.join(str(iteration) for iteration, _ in batches)
-        files = [name for _, names in batches for name in names]
-        raise NonFiniteLossError(
-            f'the loss or a gradient was not finite at iteration {steps}; the weights '
-            'were left as they were and no checkpoint was written. Images of this '
-            f'process: {", ".join(files) or "unknown"}. Look at them, lower the '
-            'learning rate, or train in float32; then continue from the last '
-            'checkpoint with --resume.'
-        )
+        pending, self._pending = self._pending, []
+        for what, flag, batches in pending:
+            if flag.wait().item() == 0:
+                continue
+            steps = ', '.join(str(iteration) for iteration, _ in batches)
+            files = [name for _, names in batches for name in names]
+            raise NonFiniteLossError(
+                f'{what.format(steps=steps)} and no checkpoint was written. Images of '
+                f'this process: {", ".join(files) or "unknown"}. Look at them, lower '
+                'the learning rate, or train in float32; then continue from the last '
+                'checkpoint with --resume.'
+            )
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch import nn
 
-from ..engine.hooks import unwrap
+from ..engine.clock import unwrap
 from .features import build_loader, extract_features
 from .knn import knn_metrics
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from mmengine.runner import find_latest_checkpoint
-
 from ..utils.configs import PACKAGE
+from ..utils.work_dir import newest_checkpoint
 
 LOG = 'log.txt'
 
@@ -128,7 +127,7 @@ class Launcher:
 
 
 def trained_checkpoint(folder: Path) -> Path | None:
-    """Find the last checkpoint of a training, also after its folder was moved.
+    """Find the newest whole checkpoint of a training, wherever its folder was moved.
 
     Args:
         folder: Work dir of the training.
@@ -136,10 +135,7 @@ def trained_checkpoint(folder: Path) -> Path | None:
     Returns:
         Its path, None if there is none.
     """
-    if not (folder / 'last_checkpoint').is_file():
-        return None
-    path = folder / Path(find_latest_checkpoint(str(folder))).name
-    return path if path.is_file() else None
+    return newest_checkpoint(folder)[0]
 
 
 def last_line(log: Path) -> str:

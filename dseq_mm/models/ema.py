@@ -11,15 +11,15 @@ class TargetEncoder(BaseAveragedModel):
     """EMA of the context encoder with linearly rising momentum (I-JEPA, Sec. 3).
 
     ``theta' <- m * theta' + (1 - m) * theta`` once per *optimizer* step, with
-    ``m = momentum + (end_momentum - momentum) * steps / total_steps``. The counter
-    ``steps`` is a buffer, so a resumed run goes on where it stopped. (The host's base
-    class copies at its first update and reads the counter on the host each time; this
-    one does neither.)
+    ``m = momentum + (end_momentum - momentum) * progress``. Progress is the share of
+    the training that is done; there is no state to restore. (The host's base class
+    copies at its first update and reads its counter ``steps`` on the host each time;
+    this one counts for information alone.)
 
     Args:
         model: The context encoder; copied.
         momentum: Momentum of the first update.
-        end_momentum: Momentum at ``total_steps``.
+        end_momentum: Momentum when the training is done.
 
     Raises:
         ValueError: If the momenta are not ``0 <= momentum <= end_momentum <= 1``.
@@ -35,8 +35,8 @@ class TargetEncoder(BaseAveragedModel):
                 f'momentum={momentum}, end_momentum={end_momentum}'
             )
         self.momentum, self.end_momentum = momentum, end_momentum
-        #: Updates of the whole training; TargetEncoderHook sets it.
-        self.total_steps: int | None = None
+        #: Share of the training that is done; TargetEncoderHook sets it.
+        self.progress: float | None = None
 
     def avg_func(self, averaged_param: Tensor, source_param: Tensor, steps) -> None:
         """Move one parameter; the host's interface.
@@ -44,9 +44,9 @@ class TargetEncoder(BaseAveragedModel):
         Args:
             averaged_param: Parameter of the target encoder, changed in place.
             source_param: The same parameter of the context encoder.
-            steps: Updates so far, a tensor.
+            steps: Unused.
         """
-        averaged_param.lerp_(source_param, self._pull(steps).to(averaged_param.dtype))
+        averaged_param.lerp_(source_param, 1.0 - self.momentum_now)
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
@@ -56,11 +56,11 @@ class TargetEncoder(BaseAveragedModel):
             model: The context encoder.
 
         Raises:
-            ValueError: If ``total_steps`` was never set.
+            ValueError: If ``progress`` was never set.
         """
         averaged = list(self.module.parameters())
-        pull = self._pull(self.steps).to(averaged[0].dtype)
-        torch._foreach_lerp_(averaged, list(model.parameters()), [pull] * len(averaged))
+        pull = 1.0 - self.momentum_now
+        torch._foreach_lerp_(averaged, list(model.parameters()), pull)
         self.steps += 1
 
     @torch.no_grad()
@@ -72,13 +72,19 @@ class TargetEncoder(BaseAveragedModel):
         """
         self.module.load_state_dict(model.state_dict())
 
-    def _pull(self, steps: Tensor) -> Tensor:
-        """``1 - m`` at a step, a float64 scalar on the device."""
-        if self.total_steps is None:
+    @property
+    def momentum_now(self) -> float:
+        """Momentum at the present progress.
+
+        Raises:
+            ValueError: If ``progress`` was never set.
+        """
+        if self.progress is None:
             raise ValueError(
-                'how many updates a target encoder will have is not known: let '
+                'a target encoder needs to know how much of the training is done: let '
                 'TargetEncoderHook update it (default_hooks=dict(target_encoder='
-                "dict(type='TargetEncoderHook'))), or set its total_steps."
+                "dict(type='TargetEncoderHook'))), or set its progress (0 to 1) before "
+                'each update.'
             )
-        share = (steps.double() / self.total_steps).clamp(max=1.0)
-        return 1.0 - (self.momentum + (self.end_momentum - self.momentum) * share)
+        share = min(max(self.progress, 0.0), 1.0)
+        return self.momentum + (self.end_momentum - self.momentum) * share

@@ -17,6 +17,7 @@ from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..plan import PredictionPlan
+from ..transfer.warm_start import warm_start
 from .encoder import EncodedImage
 from .layers import as_float32
 
@@ -51,6 +52,8 @@ class JEPA(BaseSelfSupervisor):
             :class:`VICRegHead`; their channels default to the backbone's. The method
             has a default.
         target_encoder: Momentum of the EMA target encoder.
+        warm_start: File to start from: a pre-training checkpoint gives the encoders and
+            what else it has in the same shapes, a backbone the encoders.
         unrolled: Re-encode the context of each step with full attention (the literal
             Eq. 5, about twice the cost) instead of one pass.
         data_preprocessor: As in mmpretrain.
@@ -74,6 +77,7 @@ class JEPA(BaseSelfSupervisor):
         mask_generator: dict | None = None,
         regularizers: Sequence[dict] | None = None,
         target_encoder: dict | None = None,
+        warm_start: str | None = None,
         unrolled: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
@@ -108,12 +112,15 @@ class JEPA(BaseSelfSupervisor):
         self.target_encoder = MODELS.build(
             target_encoder, default_args=dict(model=self.backbone)
         )
+        self.warm_start = warm_start
         self.unrolled = unrolled
         self.clock: TrainingClock | None = None
 
     def init_weights(self) -> None:
         """Initialize the parts; each EMA copy starts as what it averages."""
         super().init_weights()
+        if self.warm_start is not None:
+            warm_start(self, self.warm_start, self.averages)
         for copy, source in self.averages.items():
             getattr(self, copy).copy_parameters(getattr(self, source))
 

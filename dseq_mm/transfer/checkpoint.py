@@ -3,23 +3,34 @@
 A ``.pth`` file is a pickle, and a pickle may call any function. PyTorch's
 ``weights_only`` reader calls only what an allow-list names; the list here is
 what checkpoints of MMEngine's runner need, and there is no fallback.
+
+Nor is a damaged file read: what carries checksums is compared with them first.
 """
 
 import ast
 import contextlib
+import hashlib
 import json
+import os
 import re
+import sys
+from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
+from mmengine.dist import barrier, get_world_size
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import serialization
 
+from .integrity import check_zip, digest, is_zip, replace_durably
+
 METADATA_KEY = 'dseq_mm'  # of a .safetensors file: our metadata as JSON
+DIGEST_KEY = 'dseq_mm.sha256'  # in it and beside it, since version 2 of our files
 
 
 class _LoadedBuffer(HistoryBuffer):
@@ -71,11 +82,14 @@ def _only_allowed_globals():
         serialization.add_safe_globals(before)
 
 
-def _read_torch(path: Path, map_location: Any) -> Any:
+def _read_torch(path: Path, map_location: Any, lazy: bool, check: bool) -> Any:
     """Reads a ``.pth`` file with the allow-list."""
+    if archive := is_zip(path):
+        check_zip(path, tensors=check)
+    mmap = archive and lazy
     try:
         with _only_allowed_globals():
-            return torch.load(path, map_location=map_location, weights_only=True)
+            return torch.load(path, map_location, weights_only=True, mmap=mmap)
     except UnpicklingError as error:
         name = re.search(r'GLOBAL (\S+)', str(error))
         if name is None:
@@ -88,43 +102,33 @@ def _read_torch(path: Path, map_location: Any) -> Any:
         ) from error
 
 
-def _read_safetensors(path: Path, map_location: Any) -> dict:
+def _read_safetensors(path: Path, map_location: Any, lazy: bool, check: bool) -> dict:
     """Reads a ``.safetensors`` file as ``dict(state_dict=..., meta=...)``."""
     from safetensors import safe_open
 
     device = 'cpu' if map_location is None else map_location
+    wanted = check or not lazy
     with safe_open(path, framework='pt') as file:
-        state_dict = {name: file.get_tensor(name).to(device) for name in file.keys()}
+        state = {k: file.get_tensor(k) for k in file.keys()} if wanted else {}
         metadata = file.metadata() or {}
-    ours = metadata.get(METADATA_KEY)
-    return dict(state_dict=state_dict, meta=json.loads(ours) if ours else metadata)
+    ours = METADATA_KEY in metadata
+    meta = json.loads(metadata[METADATA_KEY]) if ours else dict(metadata)
+    written = {metadata.get(DIGEST_KEY), meta.pop(DIGEST_KEY, None)}
+    # a damaged name of an entry must not pass for a file without checksum
+    signed = DIGEST_KEY in json.dumps(metadata)
+    signed = signed or (ours and meta.get('format_version') != 1)
+    if check and signed and written != {digest(state, meta)}:
+        raise ValueError('its contents do not have the checksum written in it')
+    return dict(state_dict={k: v.to(device) for k, v in state.items()}, meta=meta)
 
 
-def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ValueError(
-        f'{path} cannot be read as a checkpoint ({reason[:200]}). It is truncated or '
-        'of another kind; copy it again, or give a .pth or .safetensors file.'
-    )
+def _read(
+    path: str | Path, map_location: Any, lazy: bool = False, check: bool = True
+) -> dict:
+    """Reads a file of either kind and makes one kind of error of many.
 
-
-def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
-    """Reads a checkpoint of a runner, an exported backbone or a state dict.
-
-    Nothing in the file is run: what is not tensors, arrays, numbers, strings,
-    containers of these or MMEngine log histories is refused.
-
-    Args:
-        path: A local ``.pth`` file (any suffix) or a ``.safetensors`` file.
-        map_location: Where the tensors go, as for ``torch.load``.
-
-    Returns:
-        What the file holds; of a ``.safetensors`` file
-        ``dict(state_dict=..., meta=...)``.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be read, carries code or is not a checkpoint.
+    ``lazy`` leaves the tensors on the disk, where that is possible; without ``check``
+    they are not compared with their checksums.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -134,7 +138,7 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
         )
     read = _read_safetensors if path.suffix == '.safetensors' else _read_torch
     try:
-        checkpoint = read(path, map_location)
+        checkpoint = read(path, map_location, lazy, check)
     except (torch.OutOfMemoryError, ImportError):
         raise
     except Exception as error:  # readers fail in many ways on a damaged file
@@ -147,6 +151,106 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
             'file with a state dict, or a dict with the key "state_dict".'
         )
     return checkpoint
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ValueError(
+        f'{path} cannot be read as a checkpoint ({reason[:200]}). It is damaged, '
+        'truncated or of another kind; copy it again, or give a .pth or .safetensors '
+        'file.'
+    )
+
+
+def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
+    """Reads a checkpoint of a runner, an exported backbone or a state dict.
+
+    Nothing in the file is run: what is not tensors, arrays, numbers, strings,
+    containers of these or MMEngine log histories is refused. So is a damaged file: a
+    ``.pth`` file by the checksums of its zip format, a ``.safetensors`` file by the
+    SHA-256 that our exports carry. Files from before ``torch.save`` wrote zips, and
+    ``.safetensors`` files of others, have no checksum and are read without.
+
+    Args:
+        path: A local ``.pth`` file (any suffix) or a ``.safetensors`` file.
+        map_location: Where the tensors go, as for ``torch.load``.
+
+    Returns:
+        What the file holds; of a ``.safetensors`` file
+        ``dict(state_dict=..., meta=...)``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, is damaged, carries code or is no checkpoint.
+    """
+    return _read(path, map_location)
+
+
+def peek_checkpoint(path: str | Path) -> dict:
+    """Reads what a checkpoint holds, its tensors left on the disk and unchecked.
+
+    Args:
+        path: As for :func:`load_checkpoint`.
+
+    Returns:
+        As :func:`load_checkpoint`; reading a tensor reads it from the file. Of a
+        ``.safetensors`` file there are no tensors.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, or is no checkpoint.
+    """
+    return _read(path, 'cpu', lazy=True, check=False)
+
+
+def read_meta(path: str | Path) -> dict:
+    """Reads what a checkpoint says about itself, not its tensors.
+
+    Args:
+        path: As for :func:`load_checkpoint`.
+
+    Returns:
+        Its ``meta``; empty where there is none. It was compared with its checksum in
+        a ``.pth`` file, not in a ``.safetensors`` file; the tensors were not.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As :func:`load_checkpoint`.
+    """
+    meta = _read(path, 'cpu', lazy=True, check=False).get('meta')
+    return meta if isinstance(meta, dict) else {}
+
+
+def check_whole(path: str | Path) -> None:
+    """Refuses what :func:`load_checkpoint` would, without loading the tensors.
+
+    A ``.pth`` file is read once, for its checksums, and takes no memory; other kinds of
+    files are loaded.
+
+    Args:
+        path: As for :func:`load_checkpoint`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, was not written to its end, or is no checkpoint.
+    """
+    _read(path, 'cpu', lazy=True)
+
+
+def is_whole(path: str | Path) -> bool:
+    """Tells whether a checkpoint is whole.
+
+    Args:
+        path: As for :func:`check_whole`.
+
+    Returns:
+        False if :func:`check_whole` would raise.
+    """
+    try:
+        check_whole(path)
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
 
 
 def load_from_safe_local(filename: str, map_location: Any = None) -> dict:
@@ -166,16 +270,81 @@ def load_from_safe_local(filename: str, map_location: Any = None) -> dict:
     return checkpoint
 
 
-def install_safe_loader() -> None:
-    """Makes MMEngine read local checkpoints with this loader.
+def _fetch(url: str, path: Path) -> None:
+    """Downloads a file and keeps it only if it is a checkpoint."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+    try:
+        torch.hub.download_url_to_file(url, str(draft), progress=sys.stderr.isatty())
+        load_checkpoint(draft)  # a lost connection raises no error
+        replace_durably(draft, path)
+    except (OSError, ValueError, HTTPException) as error:
+        reason = str(error).replace(str(draft), 'the file')
+        raise ValueError(
+            f'{url} could not be downloaded ({reason}). Download it by other means '
+            'and give the path of the file.'
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
 
-    It holds for ``resume``, ``load_from`` and ``init_cfg`` of type
-    ``Pretrained`` in this process. Other schemes (``http://`` and so on) keep
-    MMEngine's own loaders and are outside of this promise.
+
+def load_from_safe_http(filename: str, map_location: Any = None) -> dict:
+    """Downloads a checkpoint, once on each machine, and reads it as data.
+
+    It is kept in ``checkpoints`` of ``torch.hub.get_dir()``, in a folder of its own for
+    each address, since many a checkpoint is called ``epoch_100.pth``.
+
+    Args:
+        filename: Its address, ``http://`` or ``https://``.
+        map_location: As for :func:`load_from_safe_local`.
+
+    Returns:
+        As :func:`load_from_safe_local`.
+
+    Raises:
+        ValueError: It cannot be downloaded, or as :func:`load_checkpoint`.
     """
-    CheckpointLoader.register_scheme(
-        prefixes='', loader=load_from_safe_local, force=True
+    folder = hashlib.sha256(filename.encode()).hexdigest()[:16]
+    name = Path(urlsplit(filename).path).name or 'checkpoint.pth'
+    path = Path(torch.hub.get_dir(), 'checkpoints', folder, name)
+    try:
+        first = get_world_size() == 1 or os.environ.get('LOCAL_RANK', '0') == '0'
+        if first and not path.is_file():
+            _fetch(filename, path)
+    finally:
+        barrier()  # also after an error, or the others would wait for ever
+    if not path.is_file():
+        raise ValueError(f'{filename} was not downloaded; see the error of rank 0.')
+    return load_from_safe_local(str(path), map_location)
+
+
+def load_from_no_scheme(filename: str, map_location: Any = None) -> dict:
+    """Refuses an address whose loader would unpickle.
+
+    Args:
+        filename: The address.
+        map_location: Unused.
+
+    Raises:
+        ValueError: Always.
+    """
+    raise ValueError(
+        f'{filename} was refused: only files on this machine and http(s) addresses are '
+        'read without running code. Download the file and give its path.'
     )
+
+
+def install_safe_loader() -> None:
+    """Makes MMEngine read checkpoints with this loader, or not at all.
+
+    It holds for ``resume``, ``load_from`` and ``init_cfg`` of type ``Pretrained`` in
+    this process, for paths and for the addresses of every scheme.
+    """
+    loaders = dict.fromkeys(CheckpointLoader._schemes, load_from_no_scheme)
+    loaders |= {'': load_from_safe_local}
+    loaders |= dict.fromkeys(('http://', 'https://'), load_from_safe_http)
+    for prefix, loader in loaders.items():
+        CheckpointLoader.register_scheme(prefix, loader, force=True)
 
 
 def _literal(node: ast.AST) -> Any:

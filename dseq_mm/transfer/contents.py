@@ -223,18 +223,54 @@ def check_finite(state: dict[str, Tensor], name: str | Path) -> None:
     """Refuse weights that no training can start from.
 
     Args:
-        state: Name to tensor.
+        state: Name to tensor, of any type.
         name: What the file is called in the error.
 
     Raises:
-        ValueError: A weight is infinite or not a number.
+        ValueError: A weight is infinite or not a number; or sparse, quantized or
+            without values.
     """
-    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise ValueError(
-            f'{name} has weights that are not finite ({broken[0]}): the training '
-            'diverged. Take an earlier checkpoint.'
-        )
+    for key, value in state.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_meta:
+            raise ValueError(
+                f'{name} has "{key}" as a tensor that is sparse, quantized or without '
+                'values: save the weights as they were trained.'
+            )
+        if value.is_floating_point() and value.itemsize == 1:
+            value = value.float()  # PyTorch has no `isfinite` for these
+        if not torch.isfinite(value).all():
+            raise ValueError(
+                f'{name} has weights that are not finite ({key}): the training '
+                'diverged. Take an earlier checkpoint.'
+            )
+
+
+def check_types(
+    state: dict[str, Tensor], name: str | Path, own: dict[str, Tensor] | None = None
+) -> None:
+    """Refuse weights whose values would change when they are loaded.
+
+    Args:
+        state: Name to tensor.
+        name: What the file is called in the error.
+        own: State of the module that receives them; what it has not is not looked at.
+            By default that of a ViT: all is of floating point, but for single counters.
+
+    Raises:
+        ValueError: A tensor is of floating point where integers belong, or the other
+            way round.
+    """
+    for key, value in state.items():
+        if own is None:
+            wanted = value.is_floating_point() or value.ndim > 0
+        else:
+            wanted = own.get(key, value).is_floating_point()
+        if value.is_floating_point() != wanted:
+            raise ValueError(
+                f'{name} has "{key}" as {value.dtype}, where '
+                f'{"floating point" if wanted else "integers"} belong'
+                f'{"s" if wanted else ""}: save the weights as they were trained.'
+            )
 
 
 def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, Any]:

@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .checkpoint import METADATA_KEY, load_checkpoint
+from .checkpoint import DIGEST_KEY, METADATA_KEY, load_checkpoint, read_meta
 from .contents import (
     check_finite,
+    check_types,
     check_vit,
     describe_vit,
     file_sha256,
@@ -21,7 +22,9 @@ from .contents import (
     split_encoders,
     state_dict_of,
 )
+from .integrity import digest, replace_durably
 
+FORMAT = 'dseq_mm.backbone'
 LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm')
 _TIMM_NAMES = (
     (r'^(cls_token|pos_embed)$', r'\1'),
@@ -70,7 +73,7 @@ def export_backbone(
     """Writes one encoder of a pre-training checkpoint, and nothing else of it.
 
     The file is written beside its place, read again, compared and only then moved
-    there.
+    there. Of what is there already, only an earlier export is replaced.
 
     Args:
         checkpoint: Path of the pre-training checkpoint.
@@ -86,8 +89,9 @@ def export_backbone(
     Raises:
         FileNotFoundError: There is no such checkpoint or output folder.
         ValueError: The checkpoint cannot be read, has not that encoder, the encoder
-            is no ViT or has weights that are not finite, or an argument is not one of
-            those above.
+            is no ViT, lacks weights or has some that are not finite or not of floating
+            point, or an argument is not one of those above; or ``out`` is a file, the
+            checkpoint itself or another, that is no earlier export.
     """
     checkpoint, out = Path(checkpoint).expanduser(), Path(out).expanduser()
     if layout not in LAYOUTS:
@@ -96,6 +100,7 @@ def export_backbone(
         raise ValueError(f'{out} has to end in {" or ".join(_WRITERS)}')
     if not out.parent.is_dir():
         raise FileNotFoundError(f'make the folder {out.parent} first')
+    _check_place(checkpoint, out)
     source = load_checkpoint(checkpoint)
     whole = state_dict_of(source)
     encoders = split_encoders(whole)
@@ -108,7 +113,9 @@ def export_backbone(
         )
     state = encoders[encoder]
     check_finite(state, checkpoint)
+    check_types(state, checkpoint)
     check_vit(describe_vit(state), state, checkpoint)
+    _check_complete(state, encoders, checkpoint)
     meta = _metadata(checkpoint, meta_of(source), state, encoder, layout)
     if layout == 'timm':
         state = to_timm(state)
@@ -118,6 +125,42 @@ def export_backbone(
 
 
 _ALREADY = 'A plain state dict is no pre-training checkpoint: use it as it is.'
+
+
+def _check_place(checkpoint: Path, out: Path) -> None:
+    """Refuses to write over what cannot be exported again."""
+    if not os.path.lexists(out):
+        return
+    if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
+        raise ValueError(
+            f'{out} is the checkpoint itself, which would be lost: give another name '
+            'for the file to write.'
+        )
+    try:
+        ours = read_meta(out).get('format') == FORMAT
+    except (FileNotFoundError, ValueError):
+        ours = False
+    if not ours:
+        raise ValueError(
+            f'{out} exists and is no earlier export, so it is not overwritten: give '
+            'another name for the file to write, or remove it first.'
+        )
+
+
+def _check_complete(
+    state: dict[str, Tensor], encoders: dict[str, dict[str, Tensor]], name: Path
+) -> None:
+    """Refuses an encoder that lacks what its other blocks or its twin have."""
+    wanted = {key for encoder in encoders.values() for key in encoder}
+    blocks = [found for key in state if (found := re.match(r'layers\.(\d+)\.', key))]
+    depth = 1 + max((int(found[1]) for found in blocks), default=-1)
+    parts = {found.string[found.end() :] for found in blocks}
+    wanted |= {f'layers.{i}.{part}' for i in range(depth) for part in parts}
+    if missing := sorted(wanted - state.keys()):
+        raise ValueError(
+            f'{name} lacks {len(missing)} tensors of the encoder ({missing[0]}): take '
+            'another checkpoint.'
+        )
 
 
 def loading_snippet(out: str | Path, meta: dict) -> str:
@@ -183,8 +226,8 @@ def _metadata(
     counts = {key: meta.get(key) for key in ('epoch', 'iter')}
     return dict(
         description=f'{encoder} encoder of a pre-training checkpoint, backbone alone',
-        format='dseq_mm.backbone',
-        format_version=1,
+        format=FORMAT,
+        format_version=2,  # 1 had no checksum in .safetensors files
         encoder=encoder,
         layout=layout,
         method=method_of(meta),
@@ -201,12 +244,15 @@ def _metadata(
 def _write_safetensors(path: Path, state: dict, meta: dict) -> None:
     from safetensors.torch import save_file
 
-    metadata = {'format': 'pt', METADATA_KEY: json.dumps(meta)}
+    total = digest(state, meta)
+    ours = json.dumps({**meta, DIGEST_KEY: total})
+    metadata = {'format': 'pt', METADATA_KEY: ours, DIGEST_KEY: total}
     save_file(state, str(path), metadata)
 
 
 def _write_torch(path: Path, state: dict, meta: dict) -> None:
-    torch.save(dict(state_dict=state, meta=meta), path)
+    with path.open('wb') as file:  # a full disk is an OSError here, unlike in PyTorch
+        torch.save(dict(state_dict=state, meta=meta), file)
 
 
 _WRITERS: dict[str, Callable] = {
@@ -225,6 +271,6 @@ def _write_verified(out: Path, state: dict[str, Tensor], meta: dict) -> None:
         same = tensors.keys() == state.keys() and written['meta'] == meta
         if not same or not all(torch.equal(tensors[k], state[k]) for k in state):
             raise OSError(f'{out} was not written correctly; is the disk in order?')
-        os.replace(draft, out)
+        replace_durably(draft, out)
     finally:
         draft.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from .checkpoint import load_checkpoint
 from .contents import (
     ENCODERS,
     check_finite,
+    check_types,
     choose_encoder,
     describe_vit,
     facts_of,
@@ -222,14 +223,15 @@ def load_backbone(
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: The file cannot be read or is a finished detector or segmentor,
-            has weights that are not finite, or a parameter of the module is missing
-            or has another shape, or the file has more of a part than the module, or
-            another number of heads.
+            has weights that are not finite or not of floating point, or a parameter of
+            the module is missing or has another shape, or the file has more of a part
+            than the module, or another number of heads.
     """
     name = 'the state dict' if isinstance(source, dict) else str(source)
     checkpoint = source if isinstance(source, dict) else load_checkpoint(source)
     encoder, state = choose_encoder(checkpoint, encoder, name)
     check_finite(state, name)
+    check_types(state, name, module.state_dict())
     for note in whole_model_notes(checkpoint):
         print_log(f'{name}: {note}', logger='current')
     facts = facts_of(checkpoint, state)

@@ -5,8 +5,10 @@ lines; the tools write them to the run's log once there is one.
 """
 
 import argparse
+import errno
 import os
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from mmengine.dist import init_dist, is_distributed
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
+from ..engine.preemption import TrainingInterrupted
 from .configs import (
     BUDGET_VARIABLE,
     bare_type,
@@ -24,6 +27,8 @@ from .configs import (
     resolve_config,
 )
 from .metrics import write_metrics
+from .processes import leave_group, process_rank
+from .work_dir import WorkDirLock
 
 MMENGINE_HOOKS = (
     'runtime_info',
@@ -106,46 +111,6 @@ def _set_dataloader_defaults(loader, scope):
     # as mmpretrain's own tools; mmdet and mmseg keep mmengine's lists of images
     if scope == 'mmpretrain':
         loader.setdefault('collate_fn', dict(type='default_collate'))
-
-
-def check_file(path: str, advice: str = '') -> None:
-    """Complain about a checkpoint that is not there before anything is built.
-
-    Args:
-        path: Path of a checkpoint on this machine.
-        advice: What else the user could do.
-
-    Raises:
-        ValueError: If there is no such file.
-    """
-    if not Path(path).is_file():
-        raise ValueError(f'There is no checkpoint {path}. {advice}'.rstrip())
-
-
-def set_resume(cfg: Config, resume: str | None) -> None:
-    """Apply ``--resume``.
-
-    Args:
-        cfg: Changed in place.
-        resume: ``'auto'`` for the newest checkpoint in ``work_dir``, a path, or None
-            for a fresh run.
-
-    Raises:
-        ValueError: If the config also sets ``load_from``, or the file is missing.
-    """
-    if resume is None:
-        return
-    if cfg.get('load_from'):
-        raise ValueError(
-            f'--resume continues a run, load_from={cfg.load_from!r} starts a new one '
-            'from weights: both together have no meaning. Drop --resume, or pass '
-            '--cfg-options load_from=None.'
-        )
-    cfg.resume = True
-    cfg.load_from = None
-    if resume != 'auto':
-        check_file(resume, '--resume without a path takes the newest checkpoint.')
-        cfg.load_from = resume
 
 
 def set_amp(cfg: Config) -> None:
@@ -315,21 +280,38 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
         What that method of the runner returns: the model, or the metrics.
 
     Raises:
-        ValueError: If an epoch of training has no batch.
+        ValueError: If an epoch of training has no batch, or another training is
+            writing into the work dir.
+        TrainingInterrupted: After SIGTERM or SIGUSR1, the training saved.
     """
     turn_off_hooks(cfg)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
-    runner = build(cfg)
-    for note in notes:
-        runner.logger.info(note)
-    if method == 'train':
-        _check_epoch(runner.train_loop)
-        _check_batch(runner, given)
-    try:
-        return getattr(runner, method)()
-    finally:
-        # after an error too: a progress bar would hide what is printed next
-        runner.call_hook('close_bar')
+    with ExitStack() as stack:
+        if method == 'train' and process_rank() == 0:
+            stack.enter_context(WorkDirLock(cfg.work_dir))
+        runner = build(cfg)
+        for note in notes:
+            runner.logger.info(note)
+        if method == 'train':
+            _check_epoch(runner.train_loop)
+            _check_batch(runner, given)
+        try:
+            return getattr(runner, method)()
+        except TrainingInterrupted as interrupted:
+            leave_group()  # all processes end here, in order
+            if mark := os.environ.get('DSEQ_MM_STATUS'):  # torchrun has its own status
+                Path(mark).write_text(str(interrupted.code))
+            raise
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise OSError(
+                f'The disk is full ({error.filename or cfg.work_dir}); the checkpoints '
+                'that were written are whole. Free space, then continue with --resume.'
+            ) from error
+        finally:
+            # after an error too: a progress bar would hide what is printed next
+            runner.call_hook('close_bar')
 
 
 def _check_epoch(loop):

@@ -1,12 +1,13 @@
 """Several processes: how they begin and end."""
 
 import gc
+import os
 from datetime import timedelta
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import barrier, is_distributed
+from mmengine.dist import barrier, get_rank, is_distributed
 
 from .configs import bare_type
 
@@ -55,6 +56,18 @@ def prepare_distributed(cfg: Config, launcher: str) -> list[str]:
         'SyncBN needs GPUs and was replaced by BN: each process normalizes by the '
         'statistics of its own images.'
     ]
+
+
+def process_rank() -> int:
+    """Tell which of the processes this is, before there is a process group too.
+
+    Returns:
+        Its number; 0 where there is one process.
+    """
+    if is_distributed():
+        return get_rank()
+    names = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
+    return int(next((os.environ[n] for n in names if n in os.environ), 0))
 
 
 def _replace_sync_bn(node: Any) -> bool:

@@ -12,6 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmpretrain.models import BaseSelfSupervisor, VisionTransformer
 from mmpretrain.registry import MODELS
 
+from ..models import JEPA
 from ..transfer.checkpoint import load_checkpoint
 from ..transfer.contents import (
     ARCHITECTURES,
@@ -32,7 +33,8 @@ def start_backbone(
 ) -> list[str]:
     """Apply ``--checkpoint`` and ``--from-scratch``.
 
-    A config that is no transfer config needs neither.
+    A config that is no transfer config needs neither. One of pre-training can start
+    from a checkpoint.
 
     Args:
         cfg: Changed in place.
@@ -49,11 +51,47 @@ def start_backbone(
     """
     if scratch:
         return from_scratch(cfg)
+    if checkpoint is not None and not is_transfer(cfg) and is_self_supervised(cfg):
+        return start_pretraining(cfg, checkpoint)
     if checkpoint is None and is_transfer(cfg):
         checkpoint = strict_entry(cfg.model.backbone.init_cfg).get('checkpoint')
         if checkpoint is None:
             raise ValueError(NO_CHECKPOINT)
     return [] if checkpoint is None else use_checkpoint(cfg, checkpoint)
+
+
+def start_pretraining(cfg: Config, path: str | Path) -> list[str]:
+    """Let a pre-training start from weights: a new one, with all clocks at zero.
+
+    Args:
+        cfg: Changed in place.
+        path: A pre-training checkpoint, an exported backbone or another file that
+            ``StrictPretrained`` reads.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file cannot be read, has another architecture or weights that
+            are not finite.
+    """
+    path = Path(path).expanduser().absolute()
+    checkpoint = load_checkpoint(path)
+    encoder, state = choose_encoder(checkpoint, 'target', str(path))
+    _check_architecture(cfg, path, facts_of(checkpoint, state), state)
+    check_finite(state, path)
+    kind = cfg.model.get('type')
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    if issubclass(kind, JEPA):
+        cfg.model.warm_start = str(path)
+    else:  # the host's algorithms start by their backbone
+        init_cfg = dict(type='StrictPretrained', checkpoint=str(path))
+        cfg.model.backbone.init_cfg = init_cfg
+    return [
+        f'A new pre-training starts from {path} ({encoder} encoder).',
+        *whole_model_notes(checkpoint),
+    ]
 
 
 def is_transfer(cfg: Config) -> bool:
@@ -133,7 +171,7 @@ def fit_to_trained(cfg: Config, path: str | Path) -> list[str]:
         FileNotFoundError: There is no such file.
         ValueError: The file cannot be read or is that of a backbone.
     """
-    if not is_transfer(cfg) or _is_self_supervised(cfg):
+    if not is_transfer(cfg) or is_self_supervised(cfg):
         return []
     state = state_dict_of(load_checkpoint(path))
     parts = split_encoders(state)
@@ -146,9 +184,16 @@ def fit_to_trained(cfg: Config, path: str | Path) -> list[str]:
     return _fit_class_token(cfg, 'cls_token' in parts['context'])
 
 
-def _is_self_supervised(cfg: Config) -> bool:
-    """Whether the model of a config is a self-supervised algorithm."""
-    kind = cfg.model.get('type')
+def is_self_supervised(cfg: Config) -> bool:
+    """Tell whether the model of a config is a self-supervised algorithm.
+
+    Args:
+        cfg: The config.
+
+    Returns:
+        True if it is.
+    """
+    kind = (cfg.get('model') or {}).get('type')
     kind = MODELS.get(kind) if isinstance(kind, str) else kind
     return isinstance(kind, type) and issubclass(kind, BaseSelfSupervisor)
 

@@ -73,7 +73,7 @@ class BYOLWithTargetEncoder(BYOL):
                 'BYOL compares two views of each image: put dict(type="MultiView", '
                 'num_views=[2], transforms=[...]) before PackInputs in the pipeline'
             )
-        if self.target_encoder.total_steps is None:
+        if self.target_encoder.progress is None:
             raise ValueError(
                 'nothing moves the target network: add default_hooks=dict('
                 "target_encoder=dict(type='TargetEncoderHook'))"

@@ -70,7 +70,7 @@ def one_step(model, wrapped, rows, progress):
     target = {}
     for copy, source in model.averages.items():
         average = getattr(model, copy)
-        average.total_steps = 3
+        average.progress = 0.0
         average.update_parameters(getattr(model, source))
         target.update(average.state_dict(prefix=f'{copy}.'))
     plan = plans[0]

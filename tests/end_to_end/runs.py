@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from dseq_mm.engine.hooks import unwrap
+from dseq_mm.engine.clock import unwrap
 from dseq_mm.transfer.checkpoint import install_safe_loader
 
 CONFIGS = Path(__file__).parents[2] / 'configs'

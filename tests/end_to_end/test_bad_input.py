@@ -65,7 +65,7 @@ def test_iteration_based_loop_is_refused(tmp_path):
     cfg = digits_config(images, tmp_path / 'run')
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
     cfg.param_scheduler = []
-    with pytest.raises(ValueError, match='EpochBasedTrainLoop'):
+    with pytest.raises(ValueError, match='ResumableTrainLoop'):
         train(cfg)
 
 

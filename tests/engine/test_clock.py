@@ -33,6 +33,10 @@ def runner_of(dataset=None, model=None, hooks=None, seed=11):
         hooks=[TargetEncoderHook()] if hooks is None else hooks,
         seed=seed,
         epoch=0,
+        iter=0,
+        max_epochs=1,
+        max_iters=1,
+        param_schedulers=None,
         train_loop=None,
         train_dataloader=SimpleNamespace(dataset=dataset),
     )

@@ -137,3 +137,35 @@ def test_clipping_reads_nothing_between_backward_and_update(monkeypatch):
             optim.update_params(loss)
         reads.append(mode.reads)
     assert reads[0] == reads[1]  # AdamW on the CPU reads its own counters
+
+
+@pytest.mark.parametrize('late', [False, True])
+def test_an_update_that_leaves_the_range_of_numbers_is_caught(late, monkeypatch):
+    """Loss and gradient are finite; the weight after the step is not."""
+    monkeypatch.setattr(DeferredRead, 'on_its_way', late)  # as on a GPU
+    model = nn.Linear(2, 1, bias=False)
+    optim = GuardedOptimWrapper(
+        optimizer=torch.optim.SGD(model.parameters(), lr=3e38, momentum=0.0)
+    )
+    optim.describe_batch(4, ['large.png'])
+
+    def step():
+        optim.update_params(model(torch.full((1, 2), 1e3)).sum())
+
+    with pytest.raises(NonFiniteLossError, match='update of iteration 4.*large.png'):
+        step()
+        assert late and not model.weight.isfinite().all()
+        optim.raise_if_nonfinite()  # as before a checkpoint is written
+
+
+def test_accumulation_counts_from_where_a_run_goes_on():
+    """A run resumed at iteration 5 of 9 steps at the 3rd and at the 4th, its last."""
+    model = nn.Linear(2, 1)
+    optim = wrapper(model, accumulated=3)
+    optim.initialize_count_status(model, 5, 9)
+    stepped = []
+    for _ in range(4):
+        before = model.weight.detach().clone()
+        optim.update_params(model(torch.ones(1, 2)).sum())
+        stepped.append(not torch.equal(before, model.weight))
+    assert stepped == [False, False, True, True]

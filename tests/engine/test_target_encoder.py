@@ -19,39 +19,44 @@ def moved(model, seed):
 def test_linear_momentum_equals_the_formula():
     model = nn.Linear(3, 2).double()
     target = TargetEncoder(model, momentum=0.9, end_momentum=1.0)
-    target.total_steps = 5
     expected = copy.deepcopy(model.state_dict())
     for step in range(7):
         moved(model, step)
         momentum = 0.9 + 0.1 * min(step / 5, 1.0)
         for name, value in model.state_dict().items():
             expected[name] = momentum * expected[name] + (1 - momentum) * value
+        target.progress = step / 5
         target.update_parameters(model)
         for name, value in target.module.state_dict().items():
             torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-12)
     assert target.steps == 7
 
 
-def test_counter_is_restored_with_the_state():
+def test_a_step_at_an_unknown_time_is_refused():
+    model = nn.Linear(3, 2)
+    with pytest.raises(ValueError, match='how much of the training is done'):
+        TargetEncoder(model).update_parameters(model)
+
+
+def test_nothing_of_a_finished_run_stops_the_next_one():
+    """Momentum follows the progress, not a counter in the state."""
     model = nn.Linear(3, 2)
     target = TargetEncoder(model, momentum=0.5)
-    target.total_steps = 4
-    moved(model, 0)
+    target.progress = 1.0
     target.update_parameters(model)
     twin = TargetEncoder(nn.Linear(3, 2), momentum=0.5)
-    twin.total_steps = 4
     twin.load_state_dict(target.state_dict())
+    twin.progress = 0.0
     moved(model, 1)
-    for candidate in (target, twin):
-        candidate.update_parameters(model)
-    for name, value in target.state_dict().items():
-        assert torch.equal(value, twin.state_dict()[name]), name
+    expected = (twin.module.weight + model.weight).detach() / 2
+    twin.update_parameters(model)
+    torch.testing.assert_close(twin.module.weight, expected)
 
 
 def test_host_interface_moves_one_parameter_alike():
     model = nn.Linear(3, 2)
     target = TargetEncoder(model, momentum=0.5)
-    target.total_steps = 4
+    target.progress = 0.25
     averaged = target.module.weight.data.clone()
     moved(model, 0)
     target.avg_func(averaged, model.weight.data, target.steps)

@@ -178,6 +178,10 @@ def test_clock_hook_hands_over_the_seed_of_the_run():
         model=model,
         hooks=[TargetEncoderHook()],
         seed=11,
+        iter=0,
+        max_epochs=1,
+        max_iters=1,
+        param_schedulers=None,
         train_loop=None,
         train_dataloader=SimpleNamespace(dataset=None),
     )

@@ -228,7 +228,7 @@ def test_target_encoder_is_the_average_in_what_it_computes(network):
     inputs = images(2, SIZE)
     target, context = model.encode_target(inputs), model.backbone.encode(inputs)
     assert not torch.allclose(target.patches, context.patches)
-    model.target_encoder.total_steps = 1
+    model.target_encoder.progress = 0.0
     model.target_encoder.update_parameters(model.backbone)
     target = model.encode_target(inputs)
     assert target.grid == GRID

@@ -35,7 +35,7 @@ def build(kind='BYOLWithTargetEncoder', **neck):
     model = MODELS.build(config)
     model.init_weights()
     if kind != 'BYOL':
-        model.target_encoder.total_steps = model.target_neck.total_steps = 2
+        model.target_encoder.progress = model.target_neck.progress = 0.0
     return model.double().train()
 
 
@@ -248,6 +248,6 @@ def test_one_view_and_a_network_that_nothing_moves_are_refused():
     for inputs in (views()[0], views()[:1]):
         with pytest.raises(ValueError, match='MultiView'):
             model.loss(inputs, samples(range(4)))
-    model.target_encoder.total_steps = None
+    model.target_encoder.progress = None
     with pytest.raises(ValueError, match="type='TargetEncoderHook'"):
         model.loss(views(), samples(range(4)))

@@ -42,9 +42,10 @@ def test_large_config_is_the_released_recipe_and_takes_a_step(
     assert cfg.train_cfg.max_epochs == epochs
     warm_up, cosine, decay = cfg.param_scheduler
     assert (optimizer.lr * warm_up.start_factor, optimizer.lr) == (2e-4, 1e-3)
-    assert (warm_up.begin, warm_up.end, cosine.begin, cosine.end) == (0, 40, 40, epochs)
-    assert (cosine.T_max, cosine.eta_min) == (epochs - 40, 1e-6)
-    assert (decay.begin, decay.end, decay.T_max) == (0, epochs, epochs)
+    assert warm_up.end * epochs == pytest.approx(40)  # the cosine fills the rest
+    assert cosine.eta_min == 1e-6
+    for schedule in (cosine, decay):
+        assert {'begin', 'end', 'T_max'}.isdisjoint(schedule)
     assert optimizer.weight_decay == 0.04
     assert optimizer.weight_decay * decay.eta_min_ratio == pytest.approx(0.4)
     assert (tuple(optimizer.betas), cfg.optim_wrapper.dtype) == (

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
 
-from dseq_mm.engine.hooks import StrictCheckpointHook, TargetEncoderHook
+from dseq_mm.engine import StrictCheckpointHook, TargetEncoderHook
 from dseq_mm.models import EncodedImage, TrainingClock
 from dseq_mm.plan import PredictionPlan
 from dseq_mm.transfer.checkpoint import load_checkpoint
@@ -260,12 +260,15 @@ def test_averages_start_equal_and_stay_in_eval_mode():
 def test_hook_averages_the_head_by_the_formula():
     model = build(target_encoder=dict(momentum=0.9)).double()
     wrapper = SimpleNamespace(_accumulative_counts=1, should_update=lambda: True)
-    runner = SimpleNamespace(model=model, max_iters=5, optim_wrapper=wrapper)
+    runner = SimpleNamespace(
+        model=model, iter=0, max_iters=5, train_loop=None, optim_wrapper=wrapper
+    )
     hook = TargetEncoderHook()
     hook.before_train(runner)
     names = [name for name, _ in model.context_head.named_parameters()]
     expected = {k: v.clone() for k, v in model.target_head.module.state_dict().items()}
     for step in range(3):
+        runner.iter = step
         with torch.no_grad():
             for parameter in model.context_head.parameters():
                 parameter.add_(torch.randn_like(parameter))

@@ -74,7 +74,9 @@ def test_slurm_train_passes_arguments(tmp_path):
         assert word in words
     assert ' '.join(words).count('--time 1:00 --exclusive') == 1
     at = words.index('c.py')
-    assert words[at:] == ['c.py', '--work-dir=work', '--launcher', 'slurm', '--amp']
+    assert words[at:] == ['c.py', '--work-dir=work', '--launcher', 'slurm', '--amp',
+        '--resume', 'auto',
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,8 @@ def test_data_folder_is_checked_before_anything_is_built(config, load_tool):
 def test_train_arguments(load_tool):
     parse = load_tool('train').parse_args
     args = parse(['c.py', '--resume', '--amp', '--auto-scale-lr', '--no-validate'])
-    assert args.resume == 'auto' and args.amp and args.auto_scale_lr
+    assert args.resume == 'newest' and args.amp and args.auto_scale_lr
+    assert not args.insist
     assert args.no_validate and args.launcher == 'none' and args.data is None
     assert args.checkpoint is None and not args.from_scratch
     assert parse(['c.py', '--checkpoint', 'x.pth']).checkpoint == 'x.pth'

@@ -60,6 +60,12 @@ class Attack:
         return exec, (f'open({str(self.path)!r}, "w").close()',)
 
 
+@pytest.fixture
+def attack():
+    """Contents of a file that make another file, at a path, when they are unpickled."""
+    return Attack
+
+
 WRONG = {
     'another prefix': 'carry another prefix',
     'another width': r'pos_embed \(1, 17, 64\) in the file, \(1, 17, 32\)',

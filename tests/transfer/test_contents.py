@@ -60,6 +60,53 @@ def test_one_weight_that_is_not_finite(value):
     contents.check_finite(dict(fine=torch.ones(3), steps=torch.tensor(3)), 'x.pth')
 
 
+@pytest.mark.parametrize(
+    'kind',
+    ['int8', 'int64', 'bool', 'complex64', 'uint16', 'bfloat16', 'float8_e4m3fn'],
+)
+def test_finite_weights_of_any_type(kind):
+    value = torch.ones(3).to(getattr(torch, kind))
+    contents.check_finite(dict(weight=value, empty=value[:0]), 'x.pth')
+    if kind.startswith(('float', 'bfloat', 'complex')):
+        state = dict(weight=torch.full((3,), float('nan')).to(value.dtype))
+        with pytest.raises(ValueError, match=r'x\.pth.*\(weight\)'):
+            contents.check_finite(state, 'x.pth')
+
+
+@pytest.mark.parametrize(
+    'value',
+    [
+        torch.ones(3).to_sparse(),
+        torch.ones(3, device='meta'),
+        torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    ],
+)
+def test_weights_without_plain_values(value):
+    with pytest.raises(ValueError, match=r'x\.pth has "odd" .*without values'):
+        contents.check_finite(dict(odd=value), 'x.pth')
+
+
+@pytest.mark.parametrize('kind', ['int8', 'int64', 'bool', 'complex64'])
+def test_types_of_weights(kind):
+    kind = getattr(torch, kind)
+    state = dict(weight=torch.ones(3).to(kind))
+    with pytest.raises(ValueError, match=rf'x\.pth has "weight" as {kind}, .*point'):
+        contents.check_types(state, 'x.pth')
+    with pytest.raises(ValueError, match=rf'x\.pth has "weight" as {kind}, .*point'):
+        contents.check_types(state, 'x.pth', dict(weight=torch.ones(3)))
+    contents.check_types(state, 'x.pth', {})
+
+
+def test_types_of_buffers():
+    state = dict(steps=torch.tensor(3), weight=torch.ones(2).half())
+    contents.check_types(state, 'x.pth')
+    contents.check_types(state, 'x.pth', dict(steps=torch.tensor(0)))
+    with pytest.raises(ValueError, match=r'"steps" as torch.float32, where integers'):
+        contents.check_types(
+            dict(steps=torch.tensor(2.5)), 'x.pth', dict(steps=torch.tensor(0))
+        )
+
+
 def test_checksum(tmp_path):
     path = tmp_path / 'file'
     path.write_bytes(b'0123' * 400_000)  # more than is read at once

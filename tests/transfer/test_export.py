@@ -1,13 +1,14 @@
 """What is exported loads where it should and gives the same features."""
 
 import hashlib
+import os
 import runpy
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from dseq_mm.transfer import export
 from dseq_mm.transfer.checkpoint import load_checkpoint
@@ -60,7 +61,7 @@ def test_loads_into_the_stock_vit(
     assert meta['source'] | dict(sha256='') == dict(
         name='epoch_2.pth', sha256='', epoch=2, iter=7
     )
-    assert meta['encoder'] == encoder and meta['format_version'] == 1
+    assert meta['encoder'] == encoder and meta['format_version'] == 2
     assert meta['architecture'] == dict(
         embed_dims=32,
         depth=4,
@@ -238,6 +239,122 @@ def test_a_bad_write_leaves_the_old_file(tmp_path, pretraining, monkeypatch):
         export_backbone(path, out, 'context')
     assert out.read_bytes() == before
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def names_of(path, kind):
+    """Another name of a file, or of its place."""
+    folder, name = path.parent, path.name
+    if kind == 'symlink':
+        (folder / 'link.pth').symlink_to(name)
+        return folder / 'link.pth'
+    if kind == 'hard link':
+        os.link(path, folder / 'twin.pth')
+        return folder / 'twin.pth'
+    other = dict(same=name, dot=f'./{name}', folder=f'../{folder.name}/{name}')
+    return folder / other[kind] if kind == 'same' else f'{folder}/{other[kind]}'
+
+
+@pytest.mark.parametrize('kind', ['same', 'dot', 'folder', 'symlink', 'hard link'])
+def test_the_source_is_never_overwritten(tmp_path, pretraining, capsys, kind):
+    path, *_ = pretraining()
+    before = path.read_bytes()
+    out = names_of(path, kind)
+    with pytest.raises(ValueError, match='is the checkpoint itself'):
+        export_backbone(path, out)
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(TOOL)['main']([str(path), str(out)])
+    assert stop.value.code == 1
+    assert capsys.readouterr().err.count('\n') == 1
+    assert path.read_bytes() == before
+
+
+def test_a_relative_name_of_the_source(tmp_path, pretraining, monkeypatch):
+    path, *_ = pretraining()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match='is the checkpoint itself'):
+        export_backbone(path, path.name)
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_only_an_earlier_export_is_overwritten(tmp_path, pretraining, suffix):
+    path, *_ = pretraining()
+    out = tmp_path / f'out{suffix}'
+    export_backbone(path, out, 'context')
+    first = load_checkpoint(out)['meta']
+    assert export_backbone(path, out) != first
+    good = out.read_bytes()
+    checkpoint = torch.load(path, weights_only=True)
+    others = dict(
+        another=lambda: torch.save(checkpoint, out),
+        weights=lambda: save_file(dict(weight=torch.ones(2)), out),
+        damaged=lambda: out.write_bytes(good[:-30]),
+        text=lambda: out.write_text('notes'),
+        empty=lambda: out.write_bytes(b''),
+        folder=lambda: (out.unlink(), out.mkdir()),
+        dangling=lambda: (out.rmdir(), out.symlink_to('nowhere')),
+    )
+    for write in others.values():
+        write()
+        before = out.read_bytes() if out.is_file() else None
+        with pytest.raises(ValueError, match='no earlier export, so it is not'):
+            export_backbone(path, out)
+        assert (out.read_bytes() if out.is_file() else None) == before
+        assert os.path.lexists(out)
+
+
+@pytest.mark.parametrize('kind', [torch.int8, torch.int64, torch.bool, torch.complex64])
+def test_weights_of_another_type_are_not_exported(tmp_path, pretraining, kind):
+    path, *_ = pretraining()
+    checkpoint = torch.load(path, weights_only=True)
+    key = 'layers.1.ln1.weight'
+    full = f'target_encoder.module.{key}'
+    checkpoint['state_dict'][full] = checkpoint['state_dict'][full].to(kind)
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match=f'has "{key}" as {kind}'):
+        export_backbone(path, tmp_path / 'a.pth')
+    export_backbone(path, tmp_path / 'a.pth', 'context')
+
+
+@pytest.mark.parametrize('alone', [True, False])
+@pytest.mark.parametrize('kind', ['gone', 'an array'])
+def test_an_encoder_that_lacks_weights_is_not_exported(
+    tmp_path, pretraining, kind, alone
+):
+    path, *_ = pretraining()
+    checkpoint = torch.load(path, weights_only=True)
+    state = checkpoint['state_dict']
+    keys = ['layers.1.ln1.weight', 'layers.3.ffn.layers.1.bias']
+    if alone:  # its blocks tell
+        for key in [key for key in state if key.startswith('backbone.')]:
+            del state[key]
+    else:  # its twin tells
+        keys.append('ln1.bias')
+    for key in keys:
+        broken = dict(state)
+        value = broken.pop(f'target_encoder.module.{key}')
+        if kind == 'an array':
+            broken[f'target_encoder.module.{key}'] = value.numpy()
+        torch.save({**checkpoint, 'state_dict': broken}, path)
+        with pytest.raises(ValueError, match=rf'lacks 1 tensors .*\({key}\)'):
+            export_backbone(path, tmp_path / 'a.pth')
+    assert not (tmp_path / 'a.pth').exists()
+
+
+def test_a_draft_is_removed_when_the_disk_is_full(tmp_path, pretraining, monkeypatch):
+    path, *_ = pretraining()
+
+    def full(*args):
+        raise OSError('No space left on device')
+
+    monkeypatch.setattr(export, 'replace_durably', full)
+    with pytest.raises(OSError, match='No space'):
+        export_backbone(path, tmp_path / 'a.pth')
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:  # one line, no traceback
+        main = runpy.run_path(TOOL)['main']
+        main([str(path), 'a.safetensors'])
+    assert stop.value.code == 1
 
 
 def test_tool(tmp_path, pretraining, capsys):

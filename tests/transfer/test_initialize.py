@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
+from torch import nn
 
 from dseq_mm.transfer.export import export_backbone
 from dseq_mm.transfer.initialize import StrictPretrained, load_backbone
@@ -70,6 +71,33 @@ def test_fails_unchanged(build_vit, change, message):
     with pytest.raises(ValueError, match=message):
         load_backbone(module, state)
     assert same_weights(module, before)
+
+
+@pytest.mark.parametrize('kind', [torch.int8, torch.int64, torch.bool, torch.complex64])
+@pytest.mark.parametrize('key', ['pos_embed', 'layers.1.ffn.layers.1.weight'])
+def test_weights_of_another_type_are_refused(build_vit, key, kind):
+    module, state = build_vit(seed=2), build_vit(seed=1).state_dict()
+    state[key] = state[key].to(kind)
+    before = copy.deepcopy(module)
+    for grid in (None, (2, 8)):
+        with pytest.raises(ValueError, match=f'has "{key}" as {kind}'):
+            load_backbone(module, state, grid=grid)
+    assert same_weights(module, before)
+
+
+def test_counters_of_a_backbone_stay_integers():
+    source, module = (nn.Sequential(nn.BatchNorm1d(3)) for _ in 'ab')
+    source(torch.randn(4, 3))
+    load_backbone(module, source.state_dict())
+    assert module[0].num_batches_tracked.item() == 1
+    assert same_weights(module, source)
+
+
+@pytest.mark.parametrize('kind', [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_every_floating_type_are_loaded(build_vit, kind):
+    source, module = build_vit(seed=1), build_vit(seed=2)
+    load_backbone(module, {k: v.to(kind) for k, v in source.state_dict().items()})
+    assert (module.cls_token - source.cls_token).abs().max() < 0.01
 
 
 def test_other_networks_are_named(build_vit):

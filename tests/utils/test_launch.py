@@ -135,26 +135,6 @@ def test_data_refuses_several_sets(images):
         launch.use_folder(cfg, str(images))
 
 
-def test_resume(tmp_path):
-    cfg = make_config()
-    launch.set_resume(cfg, None)
-    assert 'resume' not in cfg
-    launch.set_resume(cfg, 'auto')
-    assert cfg.resume is True and cfg.load_from is None
-    checkpoint = tmp_path / 'epoch_1.pth'
-    checkpoint.touch()
-    launch.set_resume(cfg, str(checkpoint))
-    assert cfg.resume is True and cfg.load_from == str(checkpoint)
-
-
-def test_resume_errors(tmp_path):
-    with pytest.raises(ValueError, match='no checkpoint'):
-        launch.set_resume(make_config(), str(tmp_path / 'none.pth'))
-    for resume in ('auto', 'epoch_1.pth'):
-        with pytest.raises(ValueError, match='no meaning'):
-            launch.set_resume(make_config(load_from='weights.pth'), resume)
-
-
 def test_amp_is_bfloat16_with_our_wrapper():
     cfg = make_config()
     launch.set_amp(cfg)

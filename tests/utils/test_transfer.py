@@ -241,7 +241,6 @@ def test_how_the_start_is_chosen(save, tmp_path):
 @pytest.mark.parametrize(
     'cfg',
     [
-        Config(dict(model=dict(type='IJEPA', backbone=dict(type='JEPAViT')))),
         Config(dict(model=dict(backbone=dict(init_cfg=dict(type='Pretrained'))))),
         Config(dict(model=dict(backbone=dict(init_cfg=None)))),
         Config(dict(model=dict(type='Toy'))),
@@ -255,6 +254,34 @@ def test_other_configs_take_no_checkpoint(cfg):
         with pytest.raises(ValueError, match='for transfer configs.*StrictPretrained'):
             transfer.start_backbone(cfg, **arguments)
     assert cfg.to_dict() == before
+
+
+def pretraining(kind, **model):
+    backbone = dict(type='JEPAViT', arch='base', with_cls_token=False)
+    return Config(dict(model=dict(type=kind, backbone=backbone, **model)))
+
+
+def test_a_pretraining_starts_from_a_checkpoint(save, tmp_path):
+    path = save(sketch(768, 12, 16, False, 'target_encoder.module.'))
+    cfg = pretraining('IJEPA')
+    notes = transfer.start_backbone(cfg, path)
+    assert cfg.model.warm_start == str(tmp_path / path)
+    assert 'A new pre-training starts from' in notes[0] and 'target encoder' in notes[0]
+    cfg = pretraining('MAE')  # the host's: by its backbone alone
+    transfer.start_backbone(cfg, path)
+    assert 'warm_start' not in cfg.model
+    assert cfg.model.backbone.init_cfg == dict(
+        type='StrictPretrained', checkpoint=str(tmp_path / path)
+    )
+
+
+def test_a_pretraining_of_another_size_or_from_nothing_is_refused(save):
+    with pytest.raises(ValueError, match='holds a ViT of 384 channels'):
+        transfer.start_backbone(pretraining('IJEPA'), save(sketch(384, 12, 16)))
+    with pytest.raises(FileNotFoundError):
+        transfer.start_backbone(pretraining('IJEPA'), 'none.pth')
+    with pytest.raises(ValueError, match='for transfer configs'):
+        transfer.start_backbone(pretraining('IJEPA'), scratch=True)
 
 
 def test_a_trained_model_is_tested_as_it_was_trained(save):

@@ -12,25 +12,11 @@ optim_wrapper = dict(
     ),
 )
 param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1e-4,
-        by_epoch=True,
-        begin=0,
-        end=5,
-        convert_to_iter_based=True,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min_ratio=1e-3,  # a ratio: an absolute end would raise the lowest layers
-        T_max=45,
-        by_epoch=True,
-        begin=5,
-        end=50,
-        convert_to_iter_based=True,
-    ),
+    dict(type='LinearSchedule', param_name='lr', start_factor=1e-4, end=5 / 50),
+    # a ratio: an absolute end would raise the lowest layers
+    dict(type='CosineSchedule', param_name='lr', eta_min_ratio=1e-3),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=50, val_interval=1)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=50, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 

@@ -2,5 +2,4 @@
 _base_ = 'jepa_2048_600e.py'
 train_cfg = dict(max_epochs=100)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=85, end=100)
-param_scheduler[2].update(T_max=100, end=100)
+param_scheduler[0].update(end=15 / 100)

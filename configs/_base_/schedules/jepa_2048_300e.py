@@ -3,8 +3,7 @@
 _base_ = 'jepa_2048_600e.py'
 train_cfg = dict(max_epochs=300)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=285, end=300)
-param_scheduler[2].update(T_max=300, end=300)
+param_scheduler[0].update(end=15 / 300)
 optim_wrapper = dict(accumulative_counts=4)
 
 # 8 GPUs x 64 images x 4 accumulated = 2048; lr is for 2048 images per update, and the

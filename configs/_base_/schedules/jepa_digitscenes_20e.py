@@ -3,7 +3,5 @@ _base_ = 'jepa_2048_600e.py'
 optim_wrapper = dict(dtype=None)
 train_cfg = dict(max_epochs=20)
 param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(end=1)
-param_scheduler[1].update(begin=1, end=20, T_max=19)
-param_scheduler[2].update(end=20, T_max=20)
+param_scheduler[0].update(end=1 / 20)
 auto_scale_lr = dict(base_batch_size=64)

@@ -4,9 +4,12 @@ optim_wrapper = dict(
     optimizer=dict(type='SGD', lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4),
 )
 param_scheduler = dict(
-    type='MultiStepLR', by_epoch=True, milestones=[8, 16, 24], gamma=0.1
+    type='StepSchedule',
+    param_name='lr',
+    milestones=[8 / 28, 16 / 28, 24 / 28],  # shares of the training
+    gamma=0.1,
 )
-train_cfg = dict(by_epoch=True, max_epochs=28, val_interval=1)
+train_cfg = dict(type='ResumableTrainLoop', max_epochs=28, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()
 

@@ -62,7 +62,7 @@ class Study(Launcher):
         measure = self._measure(trial, source)
         if trial.start != 'train':
             return [measure]
-        resume = ['--resume', str(found)] if found else ['--resume']
+        resume = ['--resume', str(found) if found else 'auto']
         arguments = ['--work-dir', str(trial.folder / TRAIN), *resume]
         arguments += ['--auto-scale-lr', '--cfg-options', *options]
         arguments.append(f'randomness.seed={trial.seed}')

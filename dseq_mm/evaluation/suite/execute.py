@@ -49,7 +49,7 @@ class Tools(Launcher):
         if run.random_init:
             start = ['--from-scratch']
         found = trained_checkpoint(train)
-        resume = ['--resume', str(found)] if found else ['--resume']
+        resume = ['--resume', str(found) if found else 'auto']
         start += ['--work-dir', str(train), *resume, *options]
         trained = str(found or train / 'last.pth')
         measure = ['--work-dir', str(test), *metrics, *options]

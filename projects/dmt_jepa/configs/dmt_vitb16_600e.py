@@ -7,5 +7,4 @@ model = dict(
     aggregation=dict(query='selected_mean', window=3, neighbors=4),
 )
 param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=0.2, end=40)  # 2e-4 -> 1e-3
-param_scheduler[1].update(begin=40, T_max=560)
+param_scheduler[0].update(start_factor=0.2, end=40 / 600)  # 2e-4 -> 1e-3

@@ -6,5 +6,4 @@ model = dict(backbone=dict(arch='huge', patch_size=14), neck=dict(depth=12))
 train_dataloader = dict(batch_size=128)
 train_cfg = dict(max_epochs=300)
 param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(T_max=260, end=300)
-param_scheduler[2].update(T_max=300, end=300)
+param_scheduler[0].update(end=40 / 300)

@@ -17,7 +17,7 @@ from dseq_mm.evaluation.ablation import (
 )
 
 HEAD = """\
-import json, os, pathlib, sys
+import json, os, pathlib, shutil, sys
 arguments = sys.argv[1:]
 def option(name):
     return arguments[arguments.index(name) + 1]
@@ -32,7 +32,7 @@ STUBS = dict(
     train="""
         work = pathlib.Path(option('--work-dir'))
         work.mkdir(parents=True, exist_ok=True)
-        (work / 'epoch_1.pth').touch()
+        shutil.copy(os.environ['STUB_CHECKPOINT'], work / 'epoch_1.pth')
         (work / 'last_checkpoint').write_text('elsewhere/epoch_1.pth')
     """,
     knn="""

@@ -17,7 +17,7 @@ def test_each_run_is_trained_and_measured_once(bench):
     assert name == 'train' and arguments[0].endswith('dseq_digitscenes_20e.py')
     assert environment['DSEQ_BUDGET'] == 'digitscenes_20e'
     assert arguments[1:] == [
-        '--work-dir', str(folder / 'train'), '--resume', '--auto-scale-lr',
+        '--work-dir', str(folder / 'train'), '--resume', 'auto', '--auto-scale-lr',
         '--cfg-options', 'randomness.seed=0',
     ]  # fmt: skip
     assert calls[1][0] == 'knn' and calls[1][2][1:] == [

@@ -28,7 +28,7 @@ STUBS = dict(
     train="""
         work = pathlib.Path(option('--work-dir'))
         work.mkdir(parents=True, exist_ok=True)
-        (work / 'epoch_1.pth').touch()
+        shutil.copy(os.environ['STUB_CHECKPOINT'], work / 'epoch_1.pth')
         (work / 'last_checkpoint').write_text('elsewhere/epoch_1.pth')
     """,
     test="""
@@ -49,7 +49,7 @@ STUBS = dict(
 )
 HEAD = """\
 #!{python}
-import json, os, pathlib, sys
+import json, os, pathlib, shutil, sys
 arguments = sys.argv[1:]
 def option(name):
     return arguments[arguments.index(name) + 1]

@@ -21,7 +21,7 @@ def test_a_run_is_training_and_test(bench):
     options = ['--cfg-options', 'a.b=[1,2]', 'randomness.seed=3']
     assert train == [
         'train', config, '--checkpoint', str(bench.subject.path),
-        '--work-dir', str(folder / 'train'), '--resume', *options,
+        '--work-dir', str(folder / 'train'), '--resume', 'auto', *options,
     ]  # fmt: skip
     assert test == [
         'test', config, str(folder / 'train' / 'epoch_1.pth'),

@@ -1,0 +1,143 @@
+"""SIGTERM and SIGUSR1: save where the training stands, and end with a status for it.
+
+Slurm and other schedulers announce with a signal that they will take the machine away.
+"""
+
+import atexit
+import multiprocessing
+import signal
+from functools import partial
+
+import torch.distributed as dist
+from mmengine.dist import barrier, is_distributed
+from mmengine.hooks import Hook
+from mmpretrain.registry import HOOKS
+
+from .optim_wrapper import gradients_pending
+
+#: Exit status of an interrupted training that was saved: EX_TEMPFAIL, "try again".
+INTERRUPTED = 75
+SIGNALS = ('SIGTERM', 'SIGUSR1')
+
+
+class TrainingInterrupted(SystemExit):
+    """The training was saved and ends, since it was asked to by a signal."""
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """Save and end after SIGTERM or SIGUSR1, at the end of an optimizer step.
+
+    All processes end at the same iteration, whichever of them got the signal: the first
+    one tells the others by the store of the process group, and they look there at the
+    end of each step. No device is asked.
+    """
+
+    priority = 'LOWEST'  # after all others have seen the iteration
+
+    def __init__(self) -> None:
+        self._signal: str | None = None
+        self._last: int | None = None
+        self._key = ''
+        self._before: dict[str, object] = {}
+
+    def before_train(self, runner) -> None:
+        """Listen to the signals; let data workers leave them to us.
+
+        Args:
+            runner: The runner.
+        """
+        try:
+            for name in SIGNALS:
+                self._before[name] = signal.signal(
+                    getattr(signal, name), partial(self._note, name)
+                )
+        except (ValueError, AttributeError):  # not the main thread, not on this system
+            runner.logger.warning(
+                f'{" and ".join(SIGNALS)} cannot be caught here: a training that they '
+                'end is not saved'
+            )
+        self._key = f'dseq_mm/last_iteration/{runner.timestamp}'
+        atexit.unregister(_end_workers)
+        atexit.register(_end_workers)
+        loader = runner.train_dataloader
+        loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
+
+    def after_train(self, runner) -> None:
+        """Give the signals back.
+
+        Args:
+            runner: The runner.
+        """
+        while self._before:
+            name, handler = self._before.popitem()
+            signal.signal(getattr(signal, name), handler)
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """Save and end, if it is time.
+
+        Args:
+            runner: The runner.
+            batch_idx: Unused.
+            data_batch: Unused.
+            outputs: Unused.
+
+        Raises:
+            TrainingInterrupted: After the checkpoint was written.
+        """
+        if not self._is_last(runner.iter, steps=not gradients_pending(runner)):
+            return
+        for hook in runner.hooks:
+            if hasattr(hook, 'save_now'):
+                hook.save_now(runner)
+                break
+        else:
+            raise RuntimeError(
+                f'{self._signal or "a signal"} ends the training, and it could not be '
+                "saved: set default_hooks.checkpoint.type='mmpretrain."
+                "DurableCheckpointHook'"
+            )
+        if is_distributed():
+            barrier()  # until the main process has written
+        runner.logger.warning(
+            f'{self._signal or "another process"} ended the training at iteration '
+            f'{runner.iter + 1}; it was saved and goes on with --resume.'
+        )
+        self.after_train(runner)
+        raise TrainingInterrupted(INTERRUPTED)
+
+    def _note(self, name: str, number: int, frame) -> None:
+        self._signal = name
+
+    def _is_last(self, iteration: int, steps: bool) -> bool:
+        """Whether the training ends after this iteration, in all processes alike."""
+        if not is_distributed():
+            return steps and self._signal is not None
+        # A process that gets a signal names the first iteration after this one that
+        # steps as the last. No other can have left it: its step waits for all.
+        store = dist.distributed_c10d._get_default_store()
+        if self._signal is not None and self._last is None:
+            self._last = int(store.compare_set(self._key, '', str(iteration + 1)))
+        if not steps:
+            return False
+        if self._last is None and store.check([self._key]):
+            self._last = int(store.get(self._key))
+        return self._last is not None and iteration >= self._last
+
+
+def _end_workers() -> None:
+    """End data workers with this process, since they ignore the signal that would."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
+def _init_worker(init, worker_id: int) -> None:
+    """A signal to the whole job must not end the workers before the batch is done."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if hasattr(signal, 'SIGUSR1'):
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    if init is not None:
+        init(worker_id)
