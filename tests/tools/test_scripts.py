@@ -1,8 +1,10 @@
 """The shell scripts parse, say how they are used, and pass their arguments on."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -66,15 +68,17 @@ def test_dist_test_passes_arguments(tmp_path):
 
 
 def test_slurm_train_passes_arguments(tmp_path):
+    work = str(tmp_path / 'work')
     words = call(
-        tmp_path, 'srun', 'slurm_train.sh', 'gpu', 'job', 'c.py', 'work', '--amp',
+        tmp_path, 'srun', 'slurm_train.sh', 'gpu', 'job', 'c.py', work, '--amp',
         GPUS='16', SRUN_ARGS='--time 1:00 --exclusive',
     )  # fmt: skip
     for word in ('-p', 'gpu', '--job-name=job', '--ntasks=16', '--ntasks-per-node=8'):
         assert word in words
     assert ' '.join(words).count('--time 1:00 --exclusive') == 1
     at = words.index('c.py')
-    assert words[at:] == ['c.py', '--work-dir=work', '--launcher', 'slurm', '--amp',
+    assert words[at:] == [
+        'c.py', f'--work-dir={work}', '--launcher', 'slurm', '--amp',
         '--resume', 'auto',
     ]  # fmt: skip
 
@@ -95,3 +99,99 @@ def test_setup_says_what_the_machine_lacks(tmp_path, broken, message):
     )
     assert result.returncode == 1 and message in result.stderr
     assert not (tmp_path / 'venv').exists()
+
+
+def fake(tmp_path, name, text):
+    path = tmp_path / name
+    path.write_text('#!/usr/bin/env bash\n' + text)
+    path.chmod(0o755)
+    return {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
+
+
+# What torch.distributed.run is to the script: a process with training processes below.
+AGENT = """
+trainer() {
+    trap 'echo 75 > "$DSEQ_MM_STATUS"; exit 75' USR1
+    touch "$HERE/started"
+    for _ in $(seq 300); do sleep 0.1; done
+}
+trap 'echo killed > "$HERE/agent"; exit 1' TERM
+HERE=$(dirname "$0")
+trainer &
+wait
+exit 1  # whatever its processes ended with
+"""
+
+
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
+def test_dist_train_passes_signals_to_the_training(tmp_path, name):
+    """Not to its agent, which would kill it after 30 seconds."""
+    environment = fake(tmp_path, 'python', AGENT)
+    script = subprocess.Popen(
+        ['bash', TOOLS / 'dist_train.sh', 'c.py', '1'], env=environment
+    )
+    try:
+        wait_for(tmp_path / 'started')
+        script.send_signal(getattr(signal, name))
+        assert script.wait(20) == 75
+        assert not (tmp_path / 'agent').exists()
+    finally:
+        script.kill()
+
+
+def test_dist_train_has_the_status_of_a_failure(tmp_path):
+    environment = fake(tmp_path, 'python', 'exit 3')
+    command = ['bash', TOOLS / 'dist_train.sh', 'c.py', '1']
+    assert subprocess.run(command, env=environment).returncode == 3
+
+
+def wait_for(path):
+    for _ in range(200):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f'{path} did not come')
+
+
+# Interrupted the first time, done the second time; srun's status is that of a kill.
+SRUN = """
+echo "$*" >> "$(dirname "$0")/calls"
+if [ "$(wc -l < "$(dirname "$0")/calls")" = 1 ]; then
+    echo 75 > "$DSEQ_MM_STATUS"
+    exit 137
+fi
+"""
+
+
+@pytest.mark.parametrize('given', [(), ('--resume', 'epoch_3.pth')])
+def test_slurm_train_queues_an_interrupted_training_again(tmp_path, given):
+    environment = fake(tmp_path, 'srun', SRUN)
+    command = ['bash', TOOLS / 'slurm_train.sh', 'gpu', 'job', 'c.py', tmp_path / 'w']
+    subprocess.run([*command, *given], env=environment, check=True)
+    first, second = (tmp_path / 'calls').read_text().splitlines()
+    assert '--signal=USR1@120' in first and second.endswith('--resume auto')
+    # what the user names counts the first time alone: the last one wins
+    assert first.endswith(' '.join(given) if given else '--resume auto')
+
+
+def test_slurm_train_requeues_its_batch_job(tmp_path):
+    fake(tmp_path, 'scontrol', 'echo "$*" > "$(dirname "$0")/requeued"')
+    environment = fake(tmp_path, 'srun', SRUN) | dict(SLURM_JOB_ID='42')
+    command = ['bash', TOOLS / 'slurm_train.sh', 'gpu', 'job', 'c.py', tmp_path / 'w']
+    given = ['--resume', 'epoch_3.pth']
+    assert subprocess.run([*command, *given], env=environment).returncode == 75
+    assert (tmp_path / 'requeued').read_text() == 'requeue 42\n'
+    # Slurm runs the script again, with the same arguments
+    environment['SLURM_RESTART_COUNT'] = '1'
+    subprocess.run([*command, *given], env=environment, check=True)
+    last = (tmp_path / 'calls').read_text().splitlines()[-1]
+    assert last.endswith('--resume epoch_3.pth --resume auto')
+
+
+def test_slurm_train_does_not_queue_a_failure_again(tmp_path):
+    environment = fake(tmp_path, 'srun', 'echo >> "$(dirname "$0")/calls"; exit 3')
+    (tmp_path / 'w').mkdir()
+    (tmp_path / 'w' / '.status').write_text('75')  # of an earlier time
+    command = ['bash', TOOLS / 'slurm_train.sh', 'gpu', 'job', 'c.py', tmp_path / 'w']
+    assert subprocess.run(command, env=environment).returncode == 3
+    assert len((tmp_path / 'calls').read_text().splitlines()) == 1

@@ -1,5 +1,6 @@
 """tools/train.py and tools/test.py on a model of one weight, and their errors."""
 
+import errno
 import json
 import socket
 from pathlib import Path
@@ -9,7 +10,10 @@ import torch
 from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric
 from mmengine.model import BaseModel
+from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, METRICS, MODELS
+
+from dseq_mm.utils.work_dir import WorkDirLock
 
 CONFIG = """
 default_scope = 'mmpretrain'
@@ -233,3 +237,33 @@ def test_train_arguments(load_tool):
         parse(['c.py', '--from-scratch', '--checkpoint', 'x.pth'])
     args = parse(['c.py', '--resume', 'x.pth', '--data', 'images', '--local_rank=3'])
     assert (args.resume, args.data, args.local_rank) == ('x.pth', 'images', 3)
+
+
+def test_a_work_dir_belongs_to_one_training(config, load_tool, tmp_path):
+    """A second one is refused before it writes anything there."""
+    work_dir = tmp_path / 'work_dirs' / 'toy'
+    work_dir.mkdir(parents=True)
+    with WorkDirLock(work_dir):
+        with pytest.raises(ValueError, match='another --work-dir'):
+            load_tool('train').main([str(config)])
+        assert [path.name for path in work_dir.iterdir()] == ['.lock']
+    load_tool('train').main([str(config)])
+    assert (work_dir / 'epoch_2.pth').exists()
+
+
+def test_resume_without_a_checkpoint_is_an_error(config, load_tool, tmp_path):
+    with pytest.raises(ValueError, match='no whole checkpoint in work_dirs'):
+        load_tool('train').main([str(config), '--resume'])
+    load_tool('train').main([str(config), '--resume', 'auto'])
+    assert (tmp_path / 'work_dirs' / 'toy' / 'epoch_2.pth').exists()
+
+
+def test_a_full_disk_is_told_in_a_sentence(config, load_tool, monkeypatch):
+    """Wherever in a training it is met."""
+
+    def full(self):
+        raise OSError(errno.ENOSPC, 'No space left on device', 'log.json')
+
+    monkeypatch.setattr(Runner, 'train', full)
+    with pytest.raises(OSError, match='disk is full .log.json.*--resume'):
+        load_tool('train').main([str(config)])
