@@ -11,7 +11,7 @@ from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import launch
 from dseq_mm.utils.processes import leave_group, prepare_distributed
 from dseq_mm.utils.resume import NEWEST, set_resume
-from dseq_mm.utils.transfer import is_transfer, start_backbone
+from dseq_mm.utils.transfer import is_transfer, start_backbone, start_resumed
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -87,12 +87,15 @@ def main(argv: list[str] | None = None) -> None:
             '--data takes images without labels, for pre-training; '
             f'{args.config} needs labels. Point it to its data by --cfg-options.'
         )
-    notes = start_backbone(cfg, args.checkpoint, args.from_scratch)
+    notes = set_resume(cfg, args.resume, args.insist)
+    if cfg.get('resume'):
+        notes += start_resumed(cfg, args.checkpoint or args.from_scratch)
+    else:
+        notes += start_backbone(cfg, args.checkpoint, args.from_scratch)
     if args.data:
         notes += launch.use_folder(cfg, args.data)
     if args.no_validate:
         notes += launch.disable_validation(cfg)
-    notes += set_resume(cfg, args.resume, args.insist)
     if args.amp:
         launch.set_amp(cfg)
     if args.auto_scale_lr:

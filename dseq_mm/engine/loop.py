@@ -123,6 +123,36 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
         self._epoch, self._seen = self._stepped = epoch, seen
         self._iter = epoch * len(self.dataloader) + self._first_batch()
 
+    @property
+    def left_out(self) -> int:
+        """Images that do not fill a batch in this epoch, and would in a whole one."""
+        if self._rest is None or self._seen == 0:
+            return 0
+        first = self._first_batch()
+        skipped = len(self.dataloader.dataset) - len(self.dataloader) * self.batch
+        rest = len(self.dataloader.dataset) - self._seen
+        left_out = rest - (len(self.dataloader) - first) * self.batch
+        return left_out if left_out > max(skipped, 0) else 0
+
+    def run(self):
+        """Run the training; see the host.
+
+        Returns:
+            The model.
+
+        Raises:
+            ValueError: If somebody else has put the loop where no batch begins.
+        """
+        if self._iter != self._epoch * len(self.dataloader) + self._first_batch():
+            raise ValueError(
+                f'epoch {self._epoch} and iteration {self._iter} of the checkpoint do '
+                'not fit batch size and data of this run, and nothing has compared '
+                "them: add default_hooks=dict(strict=dict(type='mmpretrain."
+                "StrictCheckpointHook'))"
+            )
+        self._stepped = self._epoch, self._seen
+        return super().run()
+
     def run_epoch(self) -> None:
         """Run what is left of the epoch; see the host."""
         self.runner.call_hook('before_train_epoch')

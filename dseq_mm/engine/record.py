@@ -22,12 +22,14 @@ from ..version import __version__
 _FREE = (
     r'model\..*init_cfg\b.*',
     r'model\.warm_start',
-    r'model\.data_preprocessor\.non_blocking',
+    r'(model\.)?data_preprocessor\.non_blocking',
     r'.*\b(with_cp|data_root|data_prefix|ann_file|backend_args)\b.*',
+    r'optim_wrapper\.accumulative_counts',  # told as accumulation
     r'.*\b(lazy_init|serialize_data|max_unreadable)',
 )
 #: Settings that a resume takes from the config, and says so.
 _APPLIED = (
+    r'auto_scale_lr\.enable',
     r'optim_wrapper\.(?!optimizer\.type|constructor).*',
     r'param_scheduler\b.*',
     r'model\.target_encoder\..*momentum',
@@ -48,7 +50,7 @@ class Difference(NamedTuple):
     now: Any
 
     def __str__(self) -> str:
-        return f'{self.name} was {_shown(self.before)}, is {_shown(self.now)}'
+        return f'{self.name} was {_value(self.before)}, is {_value(self.now)}'
 
 
 def new_run_id() -> str:
@@ -75,7 +77,7 @@ def make_record(runner, run_id: str, files: dict, epoch: int, seen: int) -> dict
     Returns:
         Numbers, texts, lists and dicts.
     """
-    wrapper = runner.optim_wrapper
+    wrapper, loader = runner.optim_wrapper, runner.train_dataloader
     size = batch_size(runner)
     accumulated = getattr(wrapper, '_accumulative_counts', 1)
     share = min(seen / max(files['number'], 1), 1.0)
@@ -94,6 +96,7 @@ def make_record(runner, run_id: str, files: dict, epoch: int, seen: int) -> dict
         accumulation=accumulated,
         global_batch=size * runner.world_size * accumulated,
         seed=runner.seed,
+        sampler_seed=getattr(loader.sampler, 'seed', None),
         files=files,
         versions=dict(
             dseq_mm=__version__,
@@ -120,9 +123,10 @@ def batch_size(runner) -> int:
 
 
 def describe_files(dataset) -> dict:
-    """Count the images of a data set and compute a checksum of their names.
+    """Count the images of a data set and compute a checksum of names and labels.
 
-    Names are relative to their folder, so data that were moved are the same data.
+    Names are relative to their folder, so data that were moved are the same data. What
+    is in the files is not looked at.
 
     Args:
         dataset: The training data set.
@@ -139,7 +143,7 @@ def describe_files(dataset) -> dict:
 
 
 def _file_names(dataset) -> Iterator[str | None]:
-    """Image files in the order of the data set; None where they are not known."""
+    """Image files and labels in order; None where they are not known."""
     parts = getattr(dataset, 'datasets', None)
     if parts is not None:
         for part in parts:
@@ -148,11 +152,19 @@ def _file_names(dataset) -> Iterator[str | None]:
     prefix = _image_folder(dataset)
     for index in range(len(dataset)):
         try:
-            path = dataset.get_data_info(index)['img_path']
+            info = dataset.get_data_info(index)
+            path = info['img_path']
         except (AttributeError, KeyError, TypeError, NotImplementedError):
             yield None
             return
-        yield str(path).removeprefix(prefix).lstrip('/')
+        yield f'{str(path).removeprefix(prefix).lstrip("/")}{_labels(info)}'
+
+
+def _labels(info: dict) -> str:
+    """What an image is labeled with, as far as it is cheap to tell."""
+    instances = [str(item.get('bbox_label')) for item in info.get('instances', ())]
+    segmentation = str(info.get('seg_map_path', '')).rpartition('/')[2]
+    return f' {info.get("gt_label", "")} {",".join(instances)} {segmentation}'
 
 
 def _image_folder(dataset) -> str:
@@ -177,8 +189,10 @@ def settings_of(cfg) -> dict[str, Any]:
     loader = loader if isinstance(loader, dict) else {}
     chosen = dict(
         model=cfg.get('model'),
+        data_preprocessor=cfg.get('data_preprocessor'),
         optim_wrapper=cfg.get('optim_wrapper'),
         param_scheduler=cfg.get('param_scheduler'),
+        auto_scale_lr=dict(enable=bool((cfg.get('auto_scale_lr') or {}).get('enable'))),
         train_dataloader={
             key: loader.get(key) for key in ('dataset', 'sampler', 'drop_last')
         },
@@ -190,7 +204,10 @@ def _flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
     """All values at any depth, as plain data."""
     if isinstance(node, dict):
         for key, value in node.items():
-            yield from _flat(value, f'{name}.{key}' if name else str(key))
+            if key == 'type' and isinstance(value, str):
+                value = value.rpartition('.')[2]  # without its scope
+            if key != '_scope_':
+                yield from _flat(value, f'{name}.{key}' if name else str(key))
     elif isinstance(node, list | tuple):
         for index, value in enumerate(node):
             yield from _flat(value, f'{name}.{index}')
@@ -200,12 +217,16 @@ def _flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
         yield name, getattr(node, '__name__', None) or type(node).__name__
 
 
-def compare_settings(before: dict, now: dict) -> tuple[list, list]:
+def compare_settings(
+    before: dict, now: dict, partial: bool = False
+) -> tuple[list, list]:
     """Sort the settings that differ by what a resume does about them.
 
     Args:
         before: Settings in the checkpoint.
         now: Settings of this run.
+        partial: Whether the checkpoint's are from the text of an older config: what it
+            does not tell, and schedules, are not compared then.
 
     Returns:
         Those that make it another experiment, and those that are applied.
@@ -214,6 +235,9 @@ def compare_settings(before: dict, now: dict) -> tuple[list, list]:
     for name in sorted({*before, *now}):
         pair = Difference(name, before.get(name), now.get(name))
         if _same(pair.before, pair.now) or _matches(name, _FREE):
+            continue
+        unknown = pair.before is None or name.startswith('param_scheduler')
+        if partial and (unknown or pair.now is None):
             continue
         (applied if _matches(name, _APPLIED) else other).append(pair)
     return other, applied
@@ -229,7 +253,7 @@ def compare_data(before: dict, now: dict) -> list[Difference]:
     Returns:
         Differences that make it another experiment.
     """
-    if before['number'] != now['number']:
+    if before['number'] not in (None, now['number']):
         return [
             Difference('number of training images', before['number'], now['number'])
         ]
@@ -237,6 +261,19 @@ def compare_data(before: dict, now: dict) -> list[Difference]:
         found = before['digest'][:12], now['digest'][:12]
         return [Difference('checksum of the list of training images', *found)]
     return []
+
+
+def shown(items: list) -> str:
+    """Write a list in a sentence.
+
+    Args:
+        items: Texts or differences.
+
+    Returns:
+        The first ones, separated by semicolons.
+    """
+    more = f'; and {len(items) - 8} more' if len(items) > 8 else ''
+    return '; '.join(str(item) for item in items[:8]) + more
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -249,5 +286,5 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
-def _shown(value: Any) -> str:
+def _value(value: Any) -> str:
     return 'not set' if value is None else repr(value)

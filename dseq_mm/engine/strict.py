@@ -1,17 +1,20 @@
 """Refuse a checkpoint that does not fit the run, before anything of it is loaded."""
 
-from collections.abc import Iterator
-from typing import Any
-
-import torch
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapperDict
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch import Tensor
 
-from ..transfer.initialize import compare_keys, state_dict_of
-from .clock import all_schedulers, unwrap
+from ..transfer.checkpoint import read_config_text
+from .checks import (
+    check_averages,
+    check_host_schedulers,
+    check_model,
+    check_optimizer,
+    check_parts,
+    keep_settings,
+    wrappers_of,
+)
 from .loop import ResumableTrainLoop
 from .record import (
     Difference,
@@ -22,8 +25,8 @@ from .record import (
     make_record,
     new_run_id,
     settings_of,
+    shown,
 )
-from .schedules import Schedule
 
 
 @HOOKS.register_module()
@@ -67,7 +70,7 @@ class StrictCheckpointHook(Hook):
         Raises:
             ValueError: If something does not fit, with the report.
         """
-        _check_model(runner, checkpoint)
+        check_model(runner, checkpoint)
         if getattr(runner, '_resume', False):
             self._resume(runner, checkpoint)
             return
@@ -102,44 +105,36 @@ class StrictCheckpointHook(Hook):
 
     def _resume(self, runner, checkpoint: dict) -> None:
         """Compare a checkpoint that a run goes on from."""
-        _check_parts(checkpoint)
+        check_parts(checkpoint)
         meta = checkpoint['meta']
-        record = meta.get('run') or {}
+        record = meta.get('run') or _record_of_old(checkpoint)
         self._run_id = record.get('id')
-        _check_optimizer(runner.optim_wrapper, checkpoint['optimizer'])
+        self._files = describe_files(runner.train_dataloader.dataset)
+        other = _compare_seed(runner, record)
+        other += compare_data(record['files'], self._files)
+        settings, applied = compare_settings(
+            record['settings'], settings_of(runner.cfg), partial='id' not in record
+        )
         lines = _changed_course(runner, record)
-        other = _compare_seed(runner, meta.get('seed'))
-        if record:
-            self._files = describe_files(runner.train_dataloader.dataset)
-            other += compare_data(record['files'], self._files)
-            settings, applied = compare_settings(
-                record['settings'], settings_of(runner.cfg)
-            )
-            other += settings
-            lines += [str(pair) for pair in applied]
-        else:
-            runner.logger.warning(
-                'The checkpoint has no record of its run: data and settings were not '
-                'compared.'
-            )
-        self._refuse_or_insist(runner, other)
-        _check_host_schedulers(runner, lines)
+        lines += check_averages(runner, checkpoint)
+        lines += [str(pair) for pair in applied]
+        self._refuse_or_insist(runner, [*other, *settings])
+        check_host_schedulers(runner, lines, record['max_iters'])
+        if any(pair.name == 'optim_wrapper.optimizer.type' for pair in settings):
+            for _, saved in wrappers_of(runner.optim_wrapper, checkpoint['optimizer']):
+                saved['state'] = {}
+            lines.append('its moments start anew')
+        check_optimizer(runner.optim_wrapper, checkpoint['optimizer'])
         epoch, seen = _set_place(runner, meta, record, self._files)
-        _keep_settings(runner, checkpoint['optimizer'])
-        if lines:
-            runner.logger.warning(f'Resumed with changes: {"; ".join(lines)}.')
-        progress = getattr(runner.train_loop, 'progress', None)
-        if progress is not None:
-            runner.logger.info(
-                f'Resumed at image {seen} of epoch {epoch + 1}; the share of the '
-                f'training that is done is {progress:.6f}.'
-            )
+        keep_settings(runner, checkpoint['optimizer'])
+        meta['seed'] = runner.seed  # what was compared, or is insisted on, holds
+        _tell(runner, lines, epoch, seen)
 
     def _refuse_or_insist(self, runner, other: list[Difference]) -> None:
         """Refuse another experiment, or say that it is one."""
         if not other:
             return
-        said = '; '.join(map(str, other[:6])) + ('; ...' if len(other) > 6 else '')
+        said = shown(other)
         if not self.insist:
             raise ValueError(
                 f'the checkpoint is of another experiment: {said}. Give the settings '
@@ -150,152 +145,88 @@ class StrictCheckpointHook(Hook):
         runner.logger.warning(f'Another experiment is continued, as asked: {said}.')
 
 
-def _check_model(runner, checkpoint: dict) -> None:
-    """Compare keys, shapes and types of the weights."""
-    wanted = unwrap(runner.model).state_dict()
-    state = state_dict_of(checkpoint)
-    report = compare_keys(wanted, state, 'whole')
-    if len(report.matched) != len(wanted) or report.unexpected:
-        raise ValueError(
-            'the checkpoint does not fit the model of this config; nothing was '
-            f'loaded.\n{report}\nUse the config that the checkpoint was trained '
-            'with. To start a training from its encoder alone, give it by '
-            '--checkpoint PATH.'
-        )
-    for name, value in wanted.items():
-        if state[name].dtype != value.dtype:
+def _record_of_old(checkpoint: dict) -> dict:
+    """What a checkpoint without record tells of its run.
+
+    Its place is known at the end of an epoch; the text of its config tells settings.
+    """
+    meta, info = checkpoint['meta'], checkpoint['message_hub'].get('runtime_info', {})
+    epoch, iteration = meta['epoch'], meta['iter']
+    max_epochs, max_iters = info.get('max_epochs'), info.get('max_iters')
+    cfg = read_config_text(meta.get('cfg'))
+    by_epoch = 'Iter' not in str((cfg.get('train_cfg') or {}).get('type'))
+    if by_epoch:
+        length = max_iters / max_epochs if max_iters and max_epochs else None
+        if length and iteration == (epoch + 1) * length:  # saved before it was counted
+            epoch += 1
+        elif length is None or iteration != epoch * length:
             raise ValueError(
-                f'the checkpoint does not fit the model of this config: {name} is '
-                f'{state[name].dtype} in the file, {value.dtype} in the model; nothing '
-                'was loaded'
+                'the checkpoint was written within an epoch and has no record of the '
+                'images that were seen: resume from one of the end of an epoch'
             )
-
-
-def _check_parts(checkpoint: dict) -> None:
-    """Refuse what holds weights alone."""
-    missing = [
-        part
-        for part in ('meta', 'message_hub', 'optimizer')
-        if not isinstance(checkpoint.get(part), dict)
-    ]
-    place = checkpoint.get('meta') or {}
-    if missing or not all(isinstance(place.get(k), int) for k in ('epoch', 'iter')):
-        raise ValueError(
-            'a training cannot go on from this checkpoint: it has no '
-            f'{", ".join(missing) or "epoch and iteration"}. Start a new one from its '
-            'weights: --checkpoint PATH instead of --resume.'
-        )
-
-
-def _wrappers(wrapper, state: dict) -> Iterator[tuple[Any, dict]]:
-    """Each optimizer wrapper with its state."""
-    if not isinstance(wrapper, OptimWrapperDict):
-        yield wrapper, state
-        return
-    for name, part in wrapper.items():
-        yield part, state.get(name, {})
-
-
-def _check_optimizer(wrapper, state: dict) -> None:
-    """Compare groups, shapes and types of the optimizer's state."""
-    for part, saved in _wrappers(wrapper, state):
-        groups = part.optimizer.param_groups
-        saved_groups = saved.get('param_groups', [])
-        sizes = [len(group['params']) for group in groups]
-        saved_sizes = [len(group.get('params', ())) for group in saved_groups]
-        if sizes != saved_sizes:
-            raise ValueError(
-                'the optimizer state of the checkpoint does not fit: it has groups of '
-                f'{saved_sizes} parameters, this config has {sizes}. Use the '
-                'optim_wrapper that it was trained with.'
-            )
-        order = [p for group in groups for p in group['params']]
-        numbers = [n for group in saved_groups for n in group['params']]
-        moments = saved.get('state', {})
-        for number, parameter in zip(numbers, order, strict=True):
-            for name, value in (moments.get(number) or {}).items():
-                if isinstance(value, Tensor):
-                    _check_moment(name, number, value, parameter)
-
-
-def _check_moment(name: str, number: int, value: Tensor, parameter: Tensor) -> None:
-    """Refuse a tensor of the optimizer's state that its parameter cannot have."""
-    fits = value.shape == parameter.shape or value.numel() == 1
-    if not fits or not value.is_floating_point():
-        raise ValueError(
-            f'the optimizer state of the checkpoint does not fit: {name} of parameter '
-            f'{number} is {value.dtype} of shape {tuple(value.shape)}, the parameter '
-            f'has shape {tuple(parameter.shape)}. Nothing was loaded.'
-        )
-    if not torch.isfinite(value).all():
-        raise ValueError(
-            f'the optimizer state of the checkpoint is not finite ({name} of parameter '
-            f'{number}): the training diverged. Take an earlier checkpoint.'
-        )
+    loader = cfg.get('train_dataloader') or {}
+    wrapper = cfg.get('optim_wrapper') or {}
+    return dict(
+        epoch=epoch,
+        seen=0,
+        max_epochs=max_epochs,
+        max_iters=max_iters,
+        batch_size=loader.get('batch_size'),
+        accumulation=wrapper.get('accumulative_counts') or 1,
+        seed=meta.get('seed'),
+        files=dict(number=None, digest=None),
+        settings=settings_of(cfg),
+    )
 
 
 def _changed_course(runner, record: dict) -> list[str]:
     """What may change at a resume, in words."""
-    accumulated = getattr(runner.optim_wrapper, '_accumulative_counts', 1)
     now = dict(
         batch_size=batch_size(runner),
         processes=runner.world_size,
-        accumulation=accumulated,
+        accumulation=getattr(runner.optim_wrapper, '_accumulative_counts', 1),
         max_epochs=runner.max_epochs,
     )
     if isinstance(runner.train_loop, IterBasedTrainLoop):
         del now['max_epochs']
         now['max_iters'] = runner.max_iters
     pairs = [Difference(name, record.get(name), value) for name, value in now.items()]
-    return [str(pair) for pair in pairs if record and pair.before != pair.now]
+    return [str(pair) for pair in pairs if pair.before not in (None, pair.now)]
 
 
-def _compare_seed(runner, before: int | None) -> list[Difference]:
+def _compare_seed(runner, record: dict) -> list[Difference]:
     """The seed, where the config has one; otherwise the checkpoint's is taken."""
-    now = runner.seed
+    before, sampler = record['seed'], runner.train_dataloader.sampler
     if before is None:
         return []
-    if runner._randomness_cfg.get('seed') is None:
-        sampler = runner.train_dataloader.sampler
-        if hasattr(sampler, 'seed'):  # it was built with another random seed
-            sampler.seed = before
-        return []
-    return [] if before == now else [Difference('randomness.seed', before, now)]
+    if runner._randomness_cfg.get('seed') is not None and before != runner.seed:
+        return [Difference('randomness.seed', before, runner.seed)]
+    if before != runner.seed:  # it was drawn; all that was built with it takes this one
+        runner._randomness_cfg.update(seed=before)
+        runner.set_randomness(**runner._randomness_cfg)
+    if hasattr(sampler, 'seed'):
+        sampler.seed = record.get('sampler_seed', before)
+    return []
 
 
-def _check_host_schedulers(runner, lines: list[str]) -> None:
-    """Refuse changes under schedules that go on in the old iterations."""
-    hosts = [s for s in all_schedulers(runner) if not isinstance(s, Schedule)]
-    if hosts and lines:
-        raise ValueError(
-            f'{type(hosts[0]).__name__} in param_scheduler goes on as it was when the '
-            f'checkpoint was written, but {"; ".join(lines)}. Use LinearSchedule, '
-            'CosineSchedule, PolySchedule or StepSchedule, which follow the progress, '
-            'or change nothing.'
-        )
-
-
-def _set_place(runner, meta: dict, record: dict, files) -> tuple[int, int]:
+def _set_place(runner, meta: dict, record: dict, files: dict) -> tuple[int, int]:
     """Set the loop's place; ``meta`` gets epoch and iteration of this run."""
     loop = runner.train_loop
+    epoch, seen = record['epoch'], record['seen']
     if isinstance(loop, IterBasedTrainLoop):
-        return meta['epoch'], 0
-    epoch, seen = record.get('epoch', meta['epoch']), record.get('seen', 0)
-    if not record and (meta['iter'] % epoch if epoch else meta['iter']):
-        raise ValueError(
-            'the checkpoint was written within an epoch and has no record of the '
-            'images that were seen: resume from one of the end of an epoch'
-        )
-    if files and record['files']['number'] != files['number']:  # as was insisted on
+        _check_iterations(runner, meta, record)
+        return epoch, 0
+    if record['files']['number'] not in (None, files['number']):  # as was insisted on
         seen = round(seen / record['files']['number'] * files['number'])
     if epoch > runner.max_epochs or (epoch == runner.max_epochs and seen):
         raise ValueError(
             f'the checkpoint has {epoch} epochs, and train_cfg.max_epochs is '
             f'{runner.max_epochs}: nothing is left to train. Raise max_epochs.'
         )
+    meta['epoch'] = epoch
     if isinstance(loop, ResumableTrainLoop):
         loop.start_at(epoch, seen)
-        meta['epoch'], meta['iter'] = loop.epoch, loop.iter
+        meta['iter'] = loop.iter
     elif seen:
         raise ValueError(
             'the checkpoint was written within an epoch, where '
@@ -308,18 +239,39 @@ def _set_place(runner, meta: dict, record: dict, files) -> tuple[int, int]:
     return epoch, seen
 
 
-def _keep_settings(runner, state: dict) -> None:
-    """Let rates and decays of the config replace those in the optimizer's state."""
-    hosts = [s for s in all_schedulers(runner) if not isinstance(s, Schedule)]
-    # the host's recursions go on from the value in the checkpoint
-    left = {f'{prefix}{s.param_name}' for s in hosts for prefix in ('', 'initial_')}
-    for part, saved in _wrappers(runner.optim_wrapper, state):
-        own = part.optimizer.param_groups
-        for group, saved_group in zip(own, saved['param_groups'], strict=True):
-            for name, value in group.items():
-                if name != 'params' and name not in left:
-                    saved_group[name] = value
-        if (base := getattr(part, 'base_param_settings', None)) is not None:
-            before = saved.get('base_param_settings') or {}
-            kept = {name: before[name] for name in left if name in before}
-            saved['base_param_settings'] = {**base, **kept}
+def _check_iterations(runner, meta: dict, record: dict) -> None:
+    """The host's loop over iterations skips as many batches of the present size."""
+    batch = batch_size(runner) * runner.world_size
+    before = (record.get('batch_size') or 0) * record.get('processes', 1)
+    if before not in (0, batch):
+        raise ValueError(
+            f'the checkpoint was trained with {before} images at a time, this run has '
+            f'{batch}: {type(runner.train_loop).__name__} would show images again or '
+            'leave some out. Keep batch_size times processes.'
+        )
+    if meta['iter'] > runner.max_iters:
+        raise ValueError(
+            f'the checkpoint has {meta["iter"]} iterations, and train_cfg.max_iters is '
+            f'{runner.max_iters}: nothing is left to train. Raise max_iters.'
+        )
+
+
+def _tell(runner, lines: list[str], epoch: int, seen: int) -> None:
+    """Say what has changed and where the training goes on."""
+    loop = runner.train_loop
+    if lines:
+        runner.logger.warning(f'Resumed with changes: {shown(lines)}.')
+    if isinstance(loop, ResumableTrainLoop):
+        runner.logger.info(
+            f'Resumed at image {seen} of epoch {epoch + 1}; the share of the '
+            f'training that is done is {loop.progress:.6f}.'
+        )
+        if loop.left_out:
+            runner.logger.warning(
+                f'{loop.left_out} images of epoch {epoch + 1} are left out: they do '
+                'not fill a batch.'
+            )
+    if not isinstance(loop, IterBasedTrainLoop) and epoch == runner.max_epochs:
+        runner.logger.warning(
+            'Nothing is left to train: raise train_cfg.max_epochs to go on.'
+        )

@@ -76,6 +76,11 @@ def start_pretraining(cfg: Config, path: str | Path) -> list[str]:
         ValueError: The file cannot be read, has another architecture or weights that
             are not finite.
     """
+    if cfg.get('load_from'):
+        raise ValueError(
+            f'--checkpoint starts the encoders, load_from={cfg.load_from!r} the whole '
+            'model: give one of them'
+        )
     path = Path(path).expanduser().absolute()
     checkpoint = load_checkpoint(path)
     encoder, state = choose_encoder(checkpoint, 'target', str(path))
@@ -92,6 +97,31 @@ def start_pretraining(cfg: Config, path: str | Path) -> list[str]:
         f'A new pre-training starts from {path} ({encoder} encoder).',
         *whole_model_notes(checkpoint),
     ]
+
+
+def start_resumed(cfg: Config, given: str | bool | None) -> list[str]:
+    """Fit a config to the training that goes on; its weights are in the checkpoint.
+
+    Args:
+        cfg: Changed in place; ``load_from`` names the checkpoint.
+        given: What the user gave to start from, if anything.
+
+    Returns:
+        Lines for the log.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The checkpoint is not of a model that was trained with this config.
+    """
+    notes = fit_to_trained(cfg, cfg.load_from)
+    if is_transfer(cfg) and not is_self_supervised(cfg):
+        cfg.model.backbone.init_cfg = None  # it may be gone by now
+    if given:
+        notes.append(
+            'What --checkpoint and --from-scratch say is left aside: the training goes '
+            f'on from {cfg.load_from}.'
+        )
+    return notes
 
 
 def is_transfer(cfg: Config) -> bool:

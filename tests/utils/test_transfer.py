@@ -24,6 +24,9 @@ CONFIGS = [path for path in shipped_configs() if path.parent.name == 'transfer']
 CHOSEN = [p for p in CONFIGS if 'digits' in p.stem or 'imagenet' in p.stem]
 
 
+ONE = torch.zeros(1)
+
+
 def sketch(width, depth, patch_size, class_token=True, prefix=''):
     """What tells the size of a ViT, without the bulk of its weights."""
     state = {
@@ -273,6 +276,30 @@ def test_a_pretraining_starts_from_a_checkpoint(save, tmp_path):
     assert cfg.model.backbone.init_cfg == dict(
         type='StrictPretrained', checkpoint=str(tmp_path / path)
     )
+
+
+def test_a_resumed_training_reads_its_own_checkpoint_alone(save):
+    """The file that it once started from may be gone."""
+    path = save({**sketch(768, 12, 16, False, 'backbone.'), 'head.fc.weight': ONE})
+    cfg = make_config()
+    cfg.load_from = path
+    notes = transfer.start_resumed(cfg, None)
+    assert cfg.model.backbone.init_cfg is None  # nothing is read from elsewhere
+    assert cfg.model.backbone.with_cls_token is False and len(notes) == 1
+    cfg = make_config()
+    cfg.load_from = path
+    assert 'left aside' in transfer.start_resumed(cfg, 'gone.pth')[-1]
+    cfg = pretraining('IJEPA')
+    cfg.load_from = path
+    assert 'left aside' in transfer.start_resumed(cfg, 'gone.pth')[-1]
+    assert 'warm_start' not in cfg.model
+
+
+def test_a_pretraining_takes_one_start(save):
+    cfg = pretraining('IJEPA')
+    cfg.load_from = 'x.pth'
+    with pytest.raises(ValueError, match='give one of them'):
+        transfer.start_backbone(cfg, save(sketch(768, 12, 16, False)))
 
 
 def test_a_pretraining_of_another_size_or_from_nothing_is_refused(save):
