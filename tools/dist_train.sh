@@ -4,7 +4,7 @@
 #   bash tools/dist_train.sh CONFIG GPUS [arguments of train.py]
 #
 # Environment: NNODES, NODE_RANK, MASTER_ADDR, PORT for several machines.
-# SIGTERM and SIGUSR1 are passed on: the training is saved and ends, here with status 75.
+# SIGTERM, SIGUSR1 and SIGHUP let the training save and end, here with status 75.
 set -euo pipefail
 
 if [ $# -lt 2 ]; then
@@ -29,7 +29,7 @@ PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
     "$TOOLS/train.py" "$CONFIG" --launcher pytorch "${@:3}" &
 AGENT=$!
 # To the training processes: their agent would kill them after 30 seconds.
-trap 'pkill -USR1 -P "$AGENT" || kill -TERM "$AGENT" || true' TERM USR1
+trap 'pkill -USR1 -P "$AGENT" || kill -TERM "$AGENT" || true' TERM USR1 HUP
 trap 'kill -INT "$AGENT" || true' INT
 status=0
 wait "$AGENT" || status=$?
@@ -37,7 +37,5 @@ while kill -0 "$AGENT" 2>/dev/null; do # a signal ended the wait, not the traini
     status=0
     wait "$AGENT" || status=$?
 done
-if [ "$(cat "$DSEQ_MM_STATUS")" = 75 ]; then
-    status=75
-fi
+case $(cat "$DSEQ_MM_STATUS") in 75*) status=75 ;; esac
 exit "$status"

@@ -3,9 +3,9 @@
 #
 #   bash tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [arguments of train.py]
 #
-# Slurm announces the end of a job, by time or by preemption, with SIGUSR1 or SIGTERM:
-# the training is saved, ends with status 75, and is queued again. It goes on where it
-# stopped, since --resume auto is among its arguments from the start.
+# Slurm announces the end of the time with SIGUSR1, preemption with SIGTERM: the training
+# is saved, ends with status 75, and is queued again, unless it was cancelled. It goes on
+# where it stopped, since --resume auto is among its arguments from the start.
 #
 # Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS; GRACE (120),
 # the seconds before the end of the time limit at which the training is to be saved.
@@ -46,17 +46,29 @@ train() {
         "${@:5}" ${resume[@]+"${resume[@]}"}
 }
 
-trap : TERM USR1 # they are for the training; Slurm sends them to it, too
+stopped=
+trap : USR1 # for the training; Slurm sends it to it, too
+trap 'stopped=1' TERM
 while true; do
     rm -f "$DSEQ_MM_STATUS"
     status=0
     train "$@" || status=$?
-    if [ ! -f "$DSEQ_MM_STATUS" ] || [ "$(cat "$DSEQ_MM_STATUS")" != $INTERRUPTED ]; then
-        exit "$status"
+    code= name=
+    if [ -f "$DSEQ_MM_STATUS" ]; then
+        read -r code name <"$DSEQ_MM_STATUS" || true # it has no end of line
     fi
+    [ "$code" = $INTERRUPTED ] || exit "$status"
     if [ -n "${SLURM_JOB_ID:-}" ]; then # within a batch job: the whole job again
-        echo "interrupted and saved: job $SLURM_JOB_ID is queued again"
-        scontrol requeue "$SLURM_JOB_ID"
+        # SIGTERM is scancel's, too: what the user has cancelled stays so
+        if [ "$name" = SIGUSR1 ] ||
+            scontrol show job "$SLURM_JOB_ID" | grep -q 'JobState=PREEMPTED'; then
+            echo "interrupted and saved: job $SLURM_JOB_ID is queued again"
+            scontrol requeue "$SLURM_JOB_ID"
+        fi
+        exit $INTERRUPTED
+    fi
+    if [ "$name" != SIGUSR1 ] || [ -n "$stopped" ]; then
+        echo 'interrupted and saved'
         exit $INTERRUPTED
     fi
     echo 'interrupted and saved: queued again'

@@ -8,6 +8,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='mmpretrain.ClockHook'),  # the schedules follow the progress
     dict(type='mmpretrain.StrictCheckpointHook'),
+    dict(type='mmpretrain.NonFiniteHook'),  # diverged weights are not saved
     dict(type='mmpretrain.PreemptionHook'),
 ]
 randomness = dict(seed=0)

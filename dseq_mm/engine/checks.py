@@ -4,13 +4,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from mmengine.dist import all_gather_object
 from mmengine.hooks import EMAHook
 from mmengine.optim import OptimWrapperDict
 from torch import Tensor
 
+from ..transfer.contents import check_finite
 from ..transfer.initialize import compare_keys, state_dict_of
 from .clock import all_schedulers, unwrap
 from .schedules import Schedule
+
+#: Entries of PyTorch's optimizers that have the shape of their parameter.
+_MOMENTS = frozenset(
+    'exp_avg exp_avg_sq max_exp_avg_sq momentum_buffer square_avg grad_avg sum '
+    'acc_delta exp_inf'.split()
+)
 
 
 def check_model(runner, checkpoint: dict) -> None:
@@ -33,6 +41,7 @@ def check_model(runner, checkpoint: dict) -> None:
             'with. To start a training from its encoder alone, give it by '
             '--checkpoint PATH.'
         )
+    check_finite({name: state[name] for name in wanted}, 'the checkpoint')
     for name, value in wanted.items():
         if state[name].dtype != value.dtype:
             raise ValueError(
@@ -40,6 +49,26 @@ def check_model(runner, checkpoint: dict) -> None:
                 f'{state[name].dtype} in the file, {value.dtype} in the model; nothing '
                 'was loaded'
             )
+
+
+def check_same_file(checkpoint: dict) -> None:
+    """Compare what the processes have read.
+
+    Args:
+        checkpoint: What this one has.
+
+    Raises:
+        ValueError: If they have found different files.
+    """
+    meta = checkpoint['meta']
+    record = meta.get('run') or {}
+    place = tuple(record.get(key) for key in ('id', 'epoch', 'seen'))
+    found = all_gather_object((*place, meta['epoch'], meta['iter'], meta.get('time')))
+    if len(set(found)) > 1:
+        raise ValueError(
+            f'the processes read different checkpoints ({found}): name one by '
+            '--resume PATH, on a file system that all of them see alike'
+        )
 
 
 def check_parts(checkpoint: dict) -> None:
@@ -145,7 +174,9 @@ def check_optimizer(wrapper, state: dict) -> None:
 
 def _check_moment(name: str, number: int, value: Tensor, parameter: Tensor) -> None:
     """Refuse a tensor of the optimizer's state that its parameter cannot have."""
-    fits = value.shape == parameter.shape or value.numel() == 1
+    if name not in _MOMENTS and not value.is_floating_point():
+        return  # of an optimizer that keeps its state in another form
+    fits = name not in _MOMENTS or value.shape == parameter.shape
     if not fits or not value.is_floating_point():
         raise ValueError(
             f'the optimizer state of the checkpoint does not fit: {name} of parameter '

@@ -17,6 +17,7 @@ from ..transfer.integrity import replace_durably
 from ..utils.work_dir import LAST_CHECKPOINT, newest_checkpoint
 from .optim_wrapper import gradients_pending
 
+_INTERRUPTED = 'interrupted.pth'
 _DRAFT = '.dseq_mm-draft'
 _SUPERSEDED = 'superseded_ckpts'  # runtime info: what may go once this file is whole
 
@@ -166,11 +167,25 @@ class DurableCheckpointHook(CheckpointHook):
             self._superseded = self.file_backend.superseded
         self._find_best_here()
         self._take_over(runner)
+        self._set_aside(runner)
         if is_main_process():
             local_folders = {runner.work_dir, *([self.out_dir] if local else [])}
             for folder in map(Path, local_folders):
                 for draft in folder.glob(f'.*{_DRAFT}'):
                     draft.unlink(missing_ok=True)
+
+    def _set_aside(self, runner) -> None:
+        """Keep what an interrupted run has left from being replaced by a new run's."""
+        path = Path(runner.work_dir if '://' in str(self.out_dir) else self.out_dir)
+        path = path / _INTERRUPTED
+        resumed = getattr(runner, '_resume', False)
+        if is_main_process() and not resumed and path.is_file():
+            kept = path.with_name(f'interrupted_before_{runner.timestamp}.pth')
+            path.rename(kept)
+            runner.logger.warning(
+                f'An interrupted training has left {path.name} here, and this one '
+                f'starts anew: it is {kept.name} now, and can be resumed by its path.'
+            )
 
     def _find_best_here(self) -> None:
         """Let the best checkpoints of a copied or moved folder be those in it."""
@@ -239,7 +254,7 @@ class DurableCheckpointHook(CheckpointHook):
             self._save_with_step(runner, self._due, meta)
         super().after_train(runner)
 
-    def save_now(self, runner, name: str = 'interrupted.pth') -> None:
+    def save_now(self, runner, name: str = _INTERRUPTED) -> None:
         """Save the present place, from ``after_train_iter`` of a hook after this one.
 
         The file counts for nothing in ``max_keep_ckpts`` and goes when the next regular

@@ -7,7 +7,7 @@ from copy import copy
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.registry import LOOPS
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
 
 from .optim_wrapper import gradients_pending
 
@@ -33,10 +33,11 @@ class RestOfEpoch(Sampler):
             return iter(self.sampler)
         whole = copy(self.sampler)
         whole.rank, whole.world_size = 0, 1
-        order = list(whole)[self.seen : len(self.dataset)]
-        if self.sampler.round_up:  # each process gets as many
+        images = list(whole)[: len(self.dataset)]
+        order = images[self.seen :]
+        if self.sampler.round_up:  # each process gets as many, as in a whole epoch
             missing = -len(order) % self.sampler.world_size
-            order += (order * self.sampler.world_size)[:missing]
+            order += (images * self.sampler.world_size)[:missing]
         return iter(order[self.sampler.rank :: self.sampler.world_size])
 
     def __len__(self) -> int:
@@ -119,6 +120,12 @@ class ResumableTrainLoop(EpochBasedTrainLoop):
                 f'the checkpoint was written within an epoch, and {name} cannot begin '
                 "there: use sampler=dict(type='DefaultSampler', shuffle=True), or "
                 'resume from a checkpoint of the end of an epoch'
+            )
+        batches = type(self.dataloader.batch_sampler)
+        if seen and batches is not BatchSampler:
+            self.runner.logger.warning(
+                f'{batches.__name__} groups images: within this epoch, a few may come '
+                'twice or not at all.'
             )
         self._epoch, self._seen = self._stepped = epoch, seen
         self._iter = epoch * len(self.dataloader) + self._first_batch()

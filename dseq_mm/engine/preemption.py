@@ -21,7 +21,15 @@ SIGNALS = ('SIGTERM', 'SIGUSR1')
 
 
 class TrainingInterrupted(SystemExit):
-    """The training was saved and ends, since it was asked to by a signal."""
+    """The training was saved and ends, since it was asked to by a signal.
+
+    Args:
+        signal_name: Which one.
+    """
+
+    def __init__(self, signal_name: str) -> None:
+        super().__init__(INTERRUPTED)
+        self.signal_name = signal_name
 
 
 @HOOKS.register_module()
@@ -31,12 +39,17 @@ class PreemptionHook(Hook):
     All processes end at the same iteration, whichever of them got the signal: the first
     one tells the others by the store of the process group, and they look there at the
     end of each step. No device is asked.
+
+    It names the second step after the signal as the last. A host may be ahead of its
+    device, and so of the others, but before it ends that step it has read the flag of
+    the one before (:class:`GuardedOptimWrapper`), for which all had to see the signal.
     """
 
     priority = 'LOWEST'  # after all others have seen the iteration
 
     def __init__(self) -> None:
         self._signal: str | None = None
+        self._steps = 0  # of the optimizer, in this process's life
         self._last: int | None = None
         self._key = ''
         self._before: dict[str, object] = {}
@@ -60,8 +73,9 @@ class PreemptionHook(Hook):
         self._key = f'dseq_mm/last_iteration/{runner.timestamp}'
         atexit.unregister(_end_workers)
         atexit.register(_end_workers)
-        loader = runner.train_dataloader
-        loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
+        shield_workers(runner.train_dataloader)
+        if runner.val_loop is not None:
+            shield_workers(runner.val_loop.dataloader)
 
     def after_train(self, runner) -> None:
         """Give the signals back.
@@ -87,7 +101,9 @@ class PreemptionHook(Hook):
         Raises:
             TrainingInterrupted: After the checkpoint was written.
         """
-        if not self._is_last(runner.iter, steps=not gradients_pending(runner)):
+        stepped = not gradients_pending(runner)
+        self._steps += stepped
+        if not self._is_last(stepped):
             return
         for hook in runner.hooks:
             if hasattr(hook, 'save_now'):
@@ -95,40 +111,54 @@ class PreemptionHook(Hook):
                 break
         else:
             raise RuntimeError(
-                f'{self._signal or "a signal"} ends the training, and it could not be '
-                "saved: set default_hooks.checkpoint.type='mmpretrain."
-                "DurableCheckpointHook'"
+                f'{self._signal} ends the training, and it could not be saved: set '
+                "default_hooks.checkpoint.type='mmpretrain.DurableCheckpointHook'"
             )
         if is_distributed():
             barrier()  # until the main process has written
         runner.logger.warning(
-            f'{self._signal or "another process"} ended the training at iteration '
-            f'{runner.iter + 1}; it was saved and goes on with --resume.'
+            f'{self._signal} ended the training at iteration {runner.iter + 1}; it was '
+            'saved and goes on with --resume.'
         )
         self.after_train(runner)
-        raise TrainingInterrupted(INTERRUPTED)
+        raise TrainingInterrupted(self._signal)
 
     def _note(self, name: str, number: int, frame) -> None:
         self._signal = name
 
-    def _is_last(self, iteration: int, steps: bool) -> bool:
+    def _is_last(self, stepped: bool) -> bool:
         """Whether the training ends after this iteration, in all processes alike."""
         if not is_distributed():
-            return steps and self._signal is not None
-        # A process that gets a signal names the first iteration after this one that
-        # steps as the last. No other can have left it: its step waits for all.
+            return stepped and self._signal is not None
         store = dist.distributed_c10d._get_default_store()
         if self._signal is not None and self._last is None:
-            self._last = int(store.compare_set(self._key, '', str(iteration + 1)))
-        if not steps:
-            return False
-        if self._last is None and store.check([self._key]):
-            self._last = int(store.get(self._key))
-        return self._last is not None and iteration >= self._last
+            said = f'{self._steps + 2} {self._signal}'
+            self._read(store.compare_set(self._key, '', said))
+        if stepped and self._last is None and store.check([self._key]):
+            self._read(store.get(self._key))
+        return stepped and self._last is not None and self._steps >= self._last
+
+    def _read(self, said: bytes) -> None:
+        """What the first process that got a signal has said."""
+        last, self._signal = bytes(said).decode().split()
+        self._last = int(last)
+
+
+def shield_workers(loader) -> None:
+    """Keep a signal to the whole job from ending the workers of a data loader.
+
+    The main process would fail at once, before anything is saved.
+
+    Args:
+        loader: A data loader whose workers have not been started.
+    """
+    loader.worker_init_fn = partial(_init_worker, loader.worker_init_fn)
 
 
 def _end_workers() -> None:
     """End data workers with this process, since they ignore the signal that would."""
+    if hasattr(signal, 'SIGCHLD'):  # PyTorch would take their end for a failure
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

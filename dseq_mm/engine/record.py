@@ -15,13 +15,14 @@ import mmengine
 import mmpretrain
 import torch
 from mmengine.dist import broadcast_object_list
+from mmengine.runner import IterBasedTrainLoop
 
 from ..version import __version__
 
 #: Settings that a resume may change without a word: where things lie, how fast.
 _FREE = (
     r'model\..*init_cfg\b.*',
-    r'model\.warm_start',
+    r'model\.(warm_start|test_cfg\b.*)',
     r'(model\.)?data_preprocessor\.non_blocking',
     r'.*\b(with_cp|data_root|data_prefix|ann_file|backend_args)\b.*',
     r'optim_wrapper\.accumulative_counts',  # told as accumulation
@@ -29,7 +30,7 @@ _FREE = (
 )
 #: Settings that a resume takes from the config, and says so.
 _APPLIED = (
-    r'auto_scale_lr\.enable',
+    r'auto_scale_lr\..*',
     r'optim_wrapper\.(?!optimizer\.type|constructor).*',
     r'param_scheduler\b.*',
     r'model\.target_encoder\..*momentum',
@@ -64,31 +65,32 @@ def new_run_id() -> str:
     return name[0]
 
 
-def make_record(runner, run_id: str, files: dict, epoch: int, seen: int) -> dict:
+def make_record(runner, run_id: str, files: dict, meta: dict, seen: int) -> dict:
     """Describe a run and its place.
 
     Args:
         runner: The runner.
         run_id: Name of the run.
         files: What :func:`describe_files` found.
-        epoch: Epochs that are done.
+        meta: That of the checkpoint, with the epochs and iterations that are done.
         seen: Images of the next epoch that are done.
 
     Returns:
         Numbers, texts, lists and dicts.
     """
-    wrapper, loader = runner.optim_wrapper, runner.train_dataloader
+    wrapper = runner.optim_wrapper
     size = batch_size(runner)
     accumulated = getattr(wrapper, '_accumulative_counts', 1)
     share = min(seen / max(files['number'], 1), 1.0)
-    epoch_based = hasattr(runner.train_loop, 'start_at') or not share
-    progress = (epoch + share) / max(runner.max_epochs, 1)
+    progress = (meta['epoch'] + share) / max(runner.max_epochs, 1)
+    if isinstance(runner.train_loop, IterBasedTrainLoop):
+        progress = meta['iter'] / max(runner.max_iters, 1)
     return dict(
         version=1,
         id=run_id,
-        epoch=epoch,
+        epoch=meta['epoch'],
         seen=seen,
-        progress=progress if epoch_based else runner.iter / max(runner.max_iters, 1),
+        progress=progress,
         max_epochs=runner.max_epochs,
         max_iters=runner.max_iters,
         batch_size=size,
@@ -96,7 +98,7 @@ def make_record(runner, run_id: str, files: dict, epoch: int, seen: int) -> dict
         accumulation=accumulated,
         global_batch=size * runner.world_size * accumulated,
         seed=runner.seed,
-        sampler_seed=getattr(loader.sampler, 'seed', None),
+        sampler_seed=getattr(sampler_of(runner), 'seed', None),
         files=files,
         versions=dict(
             dseq_mm=__version__,
@@ -106,6 +108,20 @@ def make_record(runner, run_id: str, files: dict, epoch: int, seen: int) -> dict
         ),
         settings=settings_of(runner.cfg),
     )
+
+
+def sampler_of(runner) -> Any:
+    """Find the sampler that deals out the images of an epoch.
+
+    Args:
+        runner: The runner, its training loop built.
+
+    Returns:
+        The sampler; it may be within a batch sampler and within that of the loop.
+    """
+    loader = runner.train_dataloader
+    sampler = getattr(loader.batch_sampler, 'sampler', loader.sampler)
+    return getattr(sampler, 'sampler', sampler)
 
 
 def batch_size(runner) -> int:
@@ -187,12 +203,18 @@ def settings_of(cfg) -> dict[str, Any]:
     """
     loader = cfg.get('train_dataloader') or {}
     loader = loader if isinstance(loader, dict) else {}
+    scaling = cfg.get('auto_scale_lr') or {}
     chosen = dict(
         model=cfg.get('model'),
         data_preprocessor=cfg.get('data_preprocessor'),
         optim_wrapper=cfg.get('optim_wrapper'),
         param_scheduler=cfg.get('param_scheduler'),
-        auto_scale_lr=dict(enable=bool((cfg.get('auto_scale_lr') or {}).get('enable'))),
+        auto_scale_lr=dict(
+            enable=bool(scaling.get('enable')),
+            base_batch_size=scaling.get('base_batch_size')
+            if scaling.get('enable')
+            else None,
+        ),
         train_dataloader={
             key: loader.get(key) for key in ('dataset', 'sampler', 'drop_last')
         },
@@ -206,6 +228,7 @@ def _flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
         for key, value in node.items():
             if key == 'type' and isinstance(value, str):
                 value = value.rpartition('.')[2]  # without its scope
+                value = 'BN' if value == 'SyncBN' else value  # as one process has it
             if key != '_scope_':
                 yield from _flat(value, f'{name}.{key}' if name else str(key))
     elif isinstance(node, list | tuple):

@@ -12,6 +12,7 @@ from .checks import (
     check_model,
     check_optimizer,
     check_parts,
+    check_same_file,
     keep_settings,
     wrappers_of,
 )
@@ -24,6 +25,7 @@ from .record import (
     describe_files,
     make_record,
     new_run_id,
+    sampler_of,
     settings_of,
     shown,
 )
@@ -100,12 +102,13 @@ class StrictCheckpointHook(Hook):
             batch = batch_size(runner) * runner.world_size
             seen = min(begun * batch, self._files['number'])
         meta['run'] = make_record(
-            runner, self._run_id or new_run_id(), self._files, meta['epoch'], seen
+            runner, self._run_id or new_run_id(), self._files, meta, seen
         )
 
     def _resume(self, runner, checkpoint: dict) -> None:
         """Compare a checkpoint that a run goes on from."""
         check_parts(checkpoint)
+        check_same_file(checkpoint)
         meta = checkpoint['meta']
         record = meta.get('run') or _record_of_old(checkpoint)
         self._run_id = record.get('id')
@@ -196,7 +199,7 @@ def _changed_course(runner, record: dict) -> list[str]:
 
 def _compare_seed(runner, record: dict) -> list[Difference]:
     """The seed, where the config has one; otherwise the checkpoint's is taken."""
-    before, sampler = record['seed'], runner.train_dataloader.sampler
+    before, sampler = record['seed'], sampler_of(runner)
     if before is None:
         return []
     if runner._randomness_cfg.get('seed') is not None and before != runner.seed:

@@ -11,6 +11,7 @@ from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ..engine.clock import unwrap
+from ..engine.preemption import shield_workers
 from .features import build_loader, extract_features
 from .knn import knn_metrics
 
@@ -114,6 +115,8 @@ class KNNHook(Hook):
                 build_loader(self.bank, self.bank_fraction),
                 build_loader(self.query),
             ]
+            for loader in self._loaders:
+                shield_workers(loader)
         model = unwrap(runner.model)
         backbone = self.frozen_backbone(model)
         device = next(backbone.parameters()).device

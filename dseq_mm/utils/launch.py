@@ -7,6 +7,7 @@ lines; the tools write them to the run's log once there is one.
 import argparse
 import errno
 import os
+import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -298,9 +299,8 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
         try:
             return getattr(runner, method)()
         except TrainingInterrupted as interrupted:
+            _leave_status(interrupted)
             leave_group()  # all processes end here, in order
-            if mark := os.environ.get('DSEQ_MM_STATUS'):  # torchrun has its own status
-                Path(mark).write_text(str(interrupted.code))
             raise
         except OSError as error:
             if error.errno != errno.ENOSPC:
@@ -312,6 +312,14 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
         finally:
             # after an error too: a progress bar would hide what is printed next
             runner.call_hook('close_bar')
+
+
+def _leave_status(interrupted):
+    """Tell the shell scripts what torchrun's and srun's own status hides."""
+    if path := os.environ.get('DSEQ_MM_STATUS'):
+        draft = f'{path}.{socket.gethostname()}.{os.getpid()}'
+        Path(draft).write_text(f'{interrupted.code} {interrupted.signal_name}')
+        os.replace(draft, path)
 
 
 def _check_epoch(loop):

@@ -48,7 +48,7 @@ def set_resume(cfg: Config, resume: str | None, insist: bool = False) -> list[st
         if insist and not cfg.get('resume'):
             raise ValueError('--insist is for --resume: what shall be continued?')
         return _set_insist(cfg) if insist else []
-    if cfg.get('load_from'):
+    if cfg.get('load_from') and resume != 'auto':
         raise ValueError(
             f'--resume continues a run, load_from={cfg.load_from!r} starts a new one '
             'from weights: both together have no meaning. Drop --resume, or pass '
@@ -66,7 +66,7 @@ def set_resume(cfg: Config, resume: str | None, insist: bool = False) -> list[st
                 '--work-dir, name a checkpoint, or say --resume auto to start anew '
                 'where there is none.'
             )
-        if found is None:
+        if found is None:  # from the weights that the config may name
             cfg.resume = False
             return [*notes, f'No checkpoint in {cfg.work_dir}: training starts anew.']
         path = str(found)

@@ -118,6 +118,16 @@ def test_a_run_keeps_its_interruption_until_it_has_a_better_one(tmp_path, monkey
     assert listing(tmp_path) == ['epoch_3.pth', 'last_checkpoint']
 
 
+def test_a_new_run_keeps_the_interruption_of_an_earlier_one(tmp_path):
+    """Started anew by mistake and interrupted again, both can be resumed."""
+    for iteration in (2, 3):
+        stop = At(iteration, lambda runner: (save_now(runner), die()))
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path, hooks=[stop]).train()
+    (kept,) = tmp_path.glob('interrupted_before_*.pth')
+    assert place(kept) == (0, 2) and place(tmp_path / 'interrupted.pth') == (0, 3)
+
+
 def one_of_two(rank, folder):
     torch.set_num_threads(1)
     store = f'file://{folder}/store'

@@ -5,8 +5,12 @@ import logging
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.registry import PARAM_SCHEDULERS
+from torch.utils.data import BatchSampler, DataLoader
 
+from dseq_mm.engine import ResumableTrainLoop, checks
+from dseq_mm.engine.record import sampler_of
 from tests.engine.course import Course, curve
 
 
@@ -287,3 +291,58 @@ def test_weights_start_a_new_training():
     course.run()
     assert len(course.rows) == course.max_iters
     assert not torch.equal(before, course.model.target_encoder.module.weight)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    course, checkpoint = changed()
+    checkpoint['state_dict']['backbone.bias'].fill_(torch.inf)
+    with pytest.raises(ValueError, match='not finite .backbone.bias'):
+        course.resume(checkpoint)
+
+
+def test_state_in_the_form_of_another_optimizer_is_left_to_it():
+    """Adafactor's is factored, others count in integers."""
+    course, checkpoint = changed()
+    state = checkpoint['optimizer']['state'][0]
+    state.update(row_var=torch.zeros(3), code=torch.zeros(7, dtype=torch.uint8))
+    course.resume(checkpoint)
+
+
+def test_processes_that_read_different_files_are_stopped(monkeypatch):
+    """Each finds the newest checkpoint itself, on a file system that may lag."""
+    course, checkpoint = changed()
+    other = ('x', 1, 0, 1, 11, None)
+    monkeypatch.setattr(checks, 'all_gather_object', lambda mine: [mine, other])
+    with pytest.raises(ValueError, match='processes read different checkpoints'):
+        course.resume(checkpoint)
+
+
+class Pairs(BatchSampler):
+    """A batch sampler that puts images together by a rule of its own."""
+
+
+def test_a_sampler_that_groups_images_says_that_it_is_not_exact(caplog):
+    checkpoint = Course().run_until(3)
+    course = Course()
+    loader = course.train_dataloader
+    pairs = Pairs(loader.sampler, 2, drop_last=True)
+    loader = DataLoader(loader.dataset, batch_sampler=pairs)
+    course.train_loop = ResumableTrainLoop(course, loader, 3)
+    with caplog.at_level(logging.WARNING, 'course'):
+        course.resume(checkpoint)
+    assert 'Pairs groups images' in caplog.text
+    assert sampler_of(course).seed == 5
+
+
+def test_progress_of_iterations_is_recorded():
+    course = Course()
+    course.train_loop = IterBasedTrainLoop(course, course.train_dataloader, 40)
+    checkpoint = dict(meta=dict(epoch=0, iter=10))
+    course.strict.before_save_checkpoint(course, checkpoint)
+    assert checkpoint['meta']['run']['progress'] == 0.25
+    # and another batch is refused: that loop would skip as many batches of it
+    other = Course(batch=5)
+    other.train_loop = IterBasedTrainLoop(other, other.train_dataloader, 40)
+    checkpoint = Course().run_until(4) | checkpoint
+    with pytest.raises(ValueError, match='2 images at a time, this run has 5'):
+        other.resume(checkpoint)

@@ -111,7 +111,7 @@ def fake(tmp_path, name, text):
 # What torch.distributed.run is to the script: a process with training processes below.
 AGENT = """
 trainer() {
-    trap 'echo 75 > "$DSEQ_MM_STATUS"; exit 75' USR1
+    trap 'printf "75 SIGUSR1" > "$DSEQ_MM_STATUS"; exit 75' USR1
     touch "$HERE/started"
     for _ in $(seq 300); do sleep 0.1; done
 }
@@ -123,7 +123,7 @@ exit 1  # whatever its processes ended with
 """
 
 
-@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1'])
+@pytest.mark.parametrize('name', ['SIGTERM', 'SIGUSR1', 'SIGHUP'])
 def test_dist_train_passes_signals_to_the_training(tmp_path, name):
     """Not to its agent, which would kill it after 30 seconds."""
     environment = fake(tmp_path, 'python', AGENT)
@@ -157,7 +157,7 @@ def wait_for(path):
 SRUN = """
 echo "$*" >> "$(dirname "$0")/calls"
 if [ "$(wc -l < "$(dirname "$0")/calls")" = 1 ]; then
-    echo 75 > "$DSEQ_MM_STATUS"
+    printf '75 %s' "${SIGNAL:-SIGUSR1}" > "$DSEQ_MM_STATUS"
     exit 137
 fi
 """
@@ -186,6 +186,25 @@ def test_slurm_train_requeues_its_batch_job(tmp_path):
     subprocess.run([*command, *given], env=environment, check=True)
     last = (tmp_path / 'calls').read_text().splitlines()[-1]
     assert last.endswith('--resume epoch_3.pth --resume auto')
+
+
+@pytest.mark.parametrize(
+    ('state', 'again'), [('CANCELLED', False), ('PREEMPTED', True)]
+)
+def test_slurm_train_lets_a_cancelled_job_be(tmp_path, state, again):
+    """Slurm sends SIGTERM for both."""
+    scontrol = f'echo "$*" >> "$(dirname "$0")/asked"; echo "JobState={state} Reason=x"'
+    fake(tmp_path, 'scontrol', scontrol)
+    environment = fake(tmp_path, 'srun', SRUN)
+    environment |= dict(SLURM_JOB_ID='42', SIGNAL='SIGTERM')
+    command = ['bash', TOOLS / 'slurm_train.sh', 'gpu', 'job', 'c.py', tmp_path / 'w']
+    assert subprocess.run(command, env=environment).returncode == 75
+    assert ('requeue 42' in (tmp_path / 'asked').read_text()) == again
+    # on a login node there is no state to ask for
+    (tmp_path / 'calls').unlink()
+    del environment['SLURM_JOB_ID']
+    assert subprocess.run(command, env=environment).returncode == 75
+    assert len((tmp_path / 'calls').read_text().splitlines()) == 1
 
 
 def test_slurm_train_does_not_queue_a_failure_again(tmp_path):

@@ -75,9 +75,19 @@ def test_checkpoints_elsewhere_are_found(tmp_path):
 
 
 def test_load_from_and_resume_contradict(tmp_path):
-    for resume in ('auto', 'newest', 'epoch_1.pth'):
+    for resume in ('newest', 'epoch_1.pth'):
         with pytest.raises(ValueError, match='no meaning'):
             set_resume(make_config(tmp_path, load_from='weights.pth'), resume)
+
+
+def test_a_run_from_weights_can_be_queued_again(tmp_path):
+    """The first time it starts from them, later from its own checkpoint."""
+    cfg = make_config(tmp_path, load_from='weights.pth')
+    set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (False, 'weights.pth')
+    path = write(tmp_path / 'run' / 'epoch_1.pth', 1)
+    set_resume(cfg, 'auto')
+    assert (cfg.resume, cfg.load_from) == (True, str(path))
 
 
 def test_insist(tmp_path):
