@@ -157,7 +157,8 @@ def _record_of_old(checkpoint: dict) -> dict:
     epoch, iteration = meta['epoch'], meta['iter']
     max_epochs, max_iters = info.get('max_epochs'), info.get('max_iters')
     cfg = read_config_text(meta.get('cfg'))
-    by_epoch = 'Iter' not in str((cfg.get('train_cfg') or {}).get('type'))
+    course = cfg.get('train_cfg') or {}
+    by_epoch = course.get('by_epoch', 'Iter' not in str(course.get('type')))
     if by_epoch:
         length = max_iters / max_epochs if max_iters and max_epochs else None
         if length and iteration == (epoch + 1) * length:  # saved before it was counted

@@ -81,11 +81,7 @@ def start_pretraining(cfg: Config, path: str | Path) -> list[str]:
             f'--checkpoint starts the encoders, load_from={cfg.load_from!r} the whole '
             'model: give one of them'
         )
-    path = Path(path).expanduser().absolute()
-    checkpoint = load_checkpoint(path)
-    encoder, state = choose_encoder(checkpoint, 'target', str(path))
-    _check_architecture(cfg, path, facts_of(checkpoint, state), state)
-    check_finite(state, path)
+    path, checkpoint, encoder, _ = _read_start(cfg, path, 'target')
     kind = cfg.model.get('type')
     kind = MODELS.get(kind) if isinstance(kind, str) else kind
     if issubclass(kind, JEPA):
@@ -114,8 +110,10 @@ def start_resumed(cfg: Config, given: str | bool | None) -> list[str]:
         ValueError: The checkpoint is not of a model that was trained with this config.
     """
     notes = fit_to_trained(cfg, cfg.load_from)
+    # what the training once started from may be gone by now
     if is_transfer(cfg) and not is_self_supervised(cfg):
-        cfg.model.backbone.init_cfg = None  # it may be gone by now
+        cfg.model.backbone.init_cfg = None
+    (cfg.get('model') or {}).pop('warm_start', None)
     if given:
         notes.append(
             'What --checkpoint and --from-scratch say is left aside: the training goes '
@@ -154,18 +152,27 @@ def use_checkpoint(cfg: Config, path: str | Path) -> list[str]:
             another architecture or weights that are not finite.
     """
     init_cfg = strict_entry(_strict_backbone(cfg, '--checkpoint').init_cfg)
-    path = Path(path).expanduser().absolute()
-    checkpoint = load_checkpoint(path)
     wanted = init_cfg.get('encoder', 'target')
-    encoder, state = choose_encoder(checkpoint, wanted, str(path))
-    _check_architecture(cfg, path, facts_of(checkpoint, state), state)
-    check_finite(state, path)
+    path, checkpoint, encoder, state = _read_start(cfg, path, wanted)
     init_cfg['checkpoint'] = str(path)
     return [
         f'The backbone starts from {path} ({encoder} encoder).',
         *whole_model_notes(checkpoint),
         *_fit_class_token(cfg, 'cls_token' in state),
     ]
+
+
+def _read_start(cfg: Config, path: str | Path, wanted: str) -> tuple:
+    """Read what a backbone starts from: path, checkpoint, name of its encoder, state.
+
+    Raises unless the encoder is one that the config's backbone could take.
+    """
+    path = Path(path).expanduser().absolute()
+    checkpoint = load_checkpoint(path)
+    encoder, state = choose_encoder(checkpoint, wanted, str(path))
+    _check_architecture(cfg, path, facts_of(checkpoint, state), state)
+    check_finite(state, path)
+    return path, checkpoint, encoder, state
 
 
 def from_scratch(cfg: Config) -> list[str]:

@@ -51,6 +51,21 @@ def test_encoders_and_other_parts_start_from_a_checkpoint(tmp_path, method):
     assert model.target_encoder.steps == 0  # all clocks at zero
 
 
+def test_a_class_token_that_the_file_lacks_starts_anew(tmp_path):
+    """I-JEPA's encoder in DSeq-JEPA, whose saliency reads the token."""
+    source = trained('IJEPA')
+    model = warm('DSeqJEPA', saved(source, tmp_path / 'x.pth'))
+    own = model.backbone.state_dict()
+    new = build_jepa(method='DSeqJEPA', spread=False).backbone.state_dict()
+    for name, value in source.target_encoder.module.state_dict().items():
+        found = own[name][:, 1:] if name == 'pos_embed' else own[name]
+        assert torch.equal(found, value), name
+    assert torch.equal(own['pos_embed'][:, :1], new['pos_embed'][:, :1])
+    assert torch.equal(own['cls_token'], new['cls_token'])
+    target = model.target_encoder.module.state_dict()
+    assert all(torch.equal(own[name], target[name]) for name in own)
+
+
 def test_an_exported_backbone_leaves_the_predictor_new(tmp_path):
     source = trained('DSeqJEPA')
     path = tmp_path / 'backbone.pth'

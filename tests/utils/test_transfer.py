@@ -289,7 +289,7 @@ def test_a_resumed_training_reads_its_own_checkpoint_alone(save):
     cfg = make_config()
     cfg.load_from = path
     assert 'left aside' in transfer.start_resumed(cfg, 'gone.pth')[-1]
-    cfg = pretraining('IJEPA')
+    cfg = pretraining('IJEPA', warm_start='gone.pth')
     cfg.load_from = path
     assert 'left aside' in transfer.start_resumed(cfg, 'gone.pth')[-1]
     assert 'warm_start' not in cfg.model
