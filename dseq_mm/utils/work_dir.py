@@ -123,7 +123,8 @@ def _by_preference(places: list[_Place], named: Path | None) -> Iterator[_Place]
         since, run = (start.time, start.run) if start else ('', left[-1].run)
         yield from sorted(
             (place for place in left if place.run == run),
-            key=lambda place: (place.time >= since, place.progress),
+            # of two at the same place the one that was written last, which is named
+            key=lambda place: (place.time >= since, place.progress, place == start),
             reverse=True,
         )
         left, start = [place for place in left if place.run != run], None

@@ -212,7 +212,7 @@ def test_transfer_needs_a_start_before_anything_is_built(config, load_tool):
     with pytest.raises(ValueError, match='--checkpoint PATH with the tools/train.py'):
         train([str(config)])
     with pytest.raises(ValueError, match='--checkpoint PATH'):
-        train([str(config), '--resume'])
+        train([str(config), '--resume', 'auto'])  # where there is nothing yet
     with pytest.raises(FileNotFoundError, match='none.pth is not a file'):
         train([str(config), '--checkpoint', 'none.pth'])
     with pytest.raises(KeyError, match='Missing'):  # only now the model is built

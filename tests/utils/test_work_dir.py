@@ -139,6 +139,15 @@ def test_a_run_that_went_back_does_not_jump_forward(tmp_path, run):
     assert newest(tmp_path)[0] == 'epoch_2.pth'
 
 
+@pytest.mark.parametrize('last', ['epoch_2.pth', 'interrupted.pth'])
+def test_of_two_at_one_place_the_named_one_is_taken(tmp_path, last):
+    """A signal came when a regular one was due; the other may go after it."""
+    for name in ('epoch_2.pth', 'interrupted.pth'):
+        save(tmp_path, name, 2, 'a1')
+    names(tmp_path, last)
+    assert newest(tmp_path)[0] == last
+
+
 def test_progress_counts_not_the_iteration(tmp_path):
     """A resumed run with larger batches has fewer iterations."""
     save(tmp_path, 'iter_40.pth', 4, 'a1', progress=0.5)
