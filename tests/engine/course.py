@@ -18,13 +18,18 @@ from dseq_mm.engine import (
     StrictCheckpointHook,
     TargetEncoderHook,
 )
-from dseq_mm.models import TargetEncoder
+from dseq_mm.models import DiscriminativeMaskGenerator, TargetEncoder
 
 SCHEDULERS = [
     dict(type='LinearSchedule', start_factor=0.1, end=0.1),
     dict(type='CosineSchedule', eta_min=1e-3),
     dict(type='CosineSchedule', param_name='weight_decay', eta_min_ratio=10.0),
 ]
+
+
+CURRICULUM = DiscriminativeMaskGenerator(
+    saliency=dict(type='mmpretrain.ClassTokenSimilarity', block=0)
+)
 
 
 class Images(list):
@@ -105,14 +110,9 @@ class Course:
             group = self.optim_wrapper.optimizer.param_groups[0]
             self.model.target_encoder.progress = self.model.clock.progress
             momentum = self.model.target_encoder.momentum_now
-            self.rows.append(
-                (
-                    self.model.clock.progress,
-                    group['lr'],
-                    group['weight_decay'],
-                    momentum,
-                )
-            )
+            now = self.model.clock.progress
+            settings = group['lr'], group['weight_decay'], momentum
+            self.rows.append((now, *settings, CURRICULUM.probability(now)))
             self.samples.append((self.epoch, kwargs['data_batch'].tolist()))
         if name == 'after_train_iter' and self.iter + 1 == self.stop_after:
             raise Stop
@@ -161,4 +161,4 @@ def curve(progress, epochs):
     else:
         share = (progress - 0.1) / 0.9
         rate = 1e-3 + (1 - 1e-3) * (1 + math.cos(math.pi * share)) / 2
-    return rate, decay, 0.9 + 0.1 * progress
+    return rate, decay, 0.9 + 0.1 * progress, progress
