@@ -71,9 +71,20 @@ def _read_places(folders: list[Path], notes: list[str]) -> Iterator[_Place]:
         trainers = {'optimizer', 'message_hub'} & checkpoint.keys()
         if 'state_dict' in checkpoint and trainers and isinstance(meta, dict):
             run = meta['run'] if isinstance(meta.get('run'), dict) else {}
-            come = run.get('progress', meta.get('epoch')), meta.get('iter')
-            progress = tuple(n if isinstance(n, int | float) else 0 for n in come)
-            yield _Place(path, run.get('id'), progress, str(meta.get('time', '')))
+            yield _Place(path, run.get('id'), _come(meta), str(meta.get('time', '')))
+
+
+def _come(meta: dict) -> tuple[float, float]:
+    """How far a checkpoint has come, whatever length was planned: epochs, iterations.
+
+    The share that is done would fall when a longer training is made of one.
+    """
+    run = meta['run'] if isinstance(meta.get('run'), dict) else {}
+    come = run.get('progress', meta.get('epoch')), meta.get('iter')
+    if {'epoch', 'seen', 'files'} <= run.keys():
+        come = run['epoch'] + run['seen'] / max(run['files']['number'], 1), come[1]
+    epochs, iterations = (n if isinstance(n, int | float) else 0 for n in come)
+    return epochs, iterations
 
 
 def _is_whole(path: Path) -> bool:

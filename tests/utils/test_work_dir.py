@@ -155,6 +155,17 @@ def test_progress_counts_not_the_iteration(tmp_path):
     assert newest(tmp_path)[0] == 'iter_30.pth'
 
 
+def test_a_training_that_was_made_longer_does_not_fall_back(tmp_path):
+    """Epoch 10 of 20 is half of it, epoch 11 of 40 a quarter, and farther."""
+    for epoch, planned in ((10, 20), (11, 40)):
+        place = dict(epoch=epoch, seen=0, files=dict(number=8))
+        path = save(tmp_path, f'epoch_{epoch}.pth', epoch, 'a1', epoch / planned)
+        checkpoint = torch.load(path, weights_only=True)
+        checkpoint['meta']['run'].update(place)
+        torch.save(checkpoint, path)
+    assert newest(tmp_path)[0] == 'epoch_11.pth'
+
+
 def test_a_copied_folder_resumes_from_itself(tmp_path):
     for epoch in (1, 2):
         save(tmp_path / 'one', f'epoch_{epoch}.pth', epoch)
@@ -180,12 +191,12 @@ def test_a_useless_last_checkpoint_is_ignored(tmp_path, text):
 
 
 def test_a_folder_of_checkpoints_elsewhere(tmp_path):
-    save(tmp_path / 'work', 'epoch_1.pth', 1)
-    save(tmp_path / 'big' / 'work', 'epoch_2.pth', 2)
-    names(tmp_path / 'work', '../big/work/epoch_2.pth')
-    name, said = newest(tmp_path / 'work', tmp_path / 'big' / 'work')
+    save(tmp_path / 'run', 'epoch_1.pth', 1)
+    save(tmp_path / 'big' / 'run', 'epoch_2.pth', 2)
+    names(tmp_path / 'run', '../big/run/epoch_2.pth')
+    name, said = newest(tmp_path / 'run', tmp_path / 'big' / 'run')
     assert name == 'epoch_2.pth' and 'outside' not in said
-    name, said = newest(tmp_path / 'work')
+    name, said = newest(tmp_path / 'run')
     assert name == 'epoch_1.pth' and 'outside this folder: ignored' in said
 
 
