@@ -22,7 +22,7 @@ DSEQ_VENV=$VENV bash tools/setup_env.sh
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
 say() { printf '\n[quickstart] %s\n' "$*"; }
-last() { echo "$WORK/$(cat "$WORK/last_checkpoint")"; }
+last() { echo "$WORK/$(basename "$(cat "$WORK/last_checkpoint")")"; } # once a whole path
 options=(--cfg-options)
 for key in train_dataloader.dataset.dataset custom_hooks.0.{bank,query}.dataset; do
     options+=("$key.data_root=$DATA")
