@@ -11,14 +11,21 @@ from torch import Tensor
 def rank_me(features: Tensor, max_samples: int = 25600) -> float:
     """Effective rank: exp of the entropy of the normalized singular values (RankMe).
 
+    Of more rows than ``max_samples`` a random choice is taken, always the same for the
+    same number: banks lie in the order of their classes.
+
     Args:
         features: ``(n, D)``.
-        max_samples: Rows to use at most, the first ones.
+        max_samples: Rows to use at most.
 
     Returns:
         Between 1 (all rows on one line) and ``min(n, D)``.
     """
-    values = torch.linalg.svdvals(features[:max_samples].double())
+    if len(features) > max_samples:
+        generator = torch.Generator().manual_seed(0)
+        chosen = torch.randperm(len(features), generator=generator)[:max_samples]
+        features = features[chosen.to(features.device)]
+    values = torch.linalg.svdvals(features.double())
     share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return torch.special.entr(share).sum().exp().item()
 

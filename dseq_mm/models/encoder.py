@@ -4,7 +4,7 @@ Shape legend: ``B`` images, ``R`` plan rows, ``P`` patches on a grid ``(H, W)``,
 context slots, ``K`` class-token copies, ``D`` channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,7 @@ class EncodedImage:
         attention: Attention of the class token over the patches in the blocks asked
             for, mean over heads, ``{block: (B, P)}``.
         class_token: The class-token parameter, ``(1, 1, D)``, or None.
+        final_norm: The encoder's final norm, for what ``hidden`` holds.
     """
 
     patches: Tensor
@@ -38,6 +39,7 @@ class EncodedImage:
     hidden: dict[int, Tensor] = field(default_factory=dict)
     attention: dict[int, Tensor] = field(default_factory=dict)
     class_token: Tensor | None = None
+    final_norm: Callable[[Tensor], Tensor] | None = None
 
 
 @MODELS.register_module()
@@ -115,7 +117,7 @@ class JEPAViT(VisionTransformer):
             )
         )
         if self.cls_token is not None:
-            nn.init.trunc_normal_(self.cls_token, std=0.02, a=-0.04, b=0.04)
+            nn.init.trunc_normal_(self.cls_token, std=0.02)
         if self.init_cfg:
             initialize(self, self.init_cfg)
         self._is_init = True
@@ -177,7 +179,9 @@ class JEPAViT(VisionTransformer):
             class_token = self.cls_token + self.pos_embed[:, :1]
             tokens = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], dim=1)
         tokens = self.pre_norm(self.drop_after_pos(tokens))
-        encoded = EncodedImage(tokens, grid, class_token=self.cls_token)
+        encoded = EncodedImage(
+            tokens, grid, class_token=self.cls_token, final_norm=self._final_norm
+        )
         for block, layer in enumerate(self.layers):
             if block in attention:
                 row = layer.attn.first_token_attention(layer.ln1(tokens))

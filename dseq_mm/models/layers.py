@@ -146,17 +146,18 @@ def sincos_position_embedding(
 def init_transformer(module: nn.Module, std: float) -> None:
     """Initialize as I-JEPA's released code does in effect.
 
-    Normal weights truncated at two deviations, zero biases. (Its division of the last
-    projection of each branch by depth is undone by a later step there, so the published
-    results were obtained without.)
+    Normal weights, zero biases. Its `trunc_normal_` cuts at the values -2 and 2, not at
+    two deviations: at a deviation of 0.02 nothing is ever cut. (Its division of the
+    last projection of each branch by depth is undone by a later step there, so the
+    published results were obtained without.)
 
     Args:
         module: An encoder or a predictor, changed in place.
-        std: Standard deviation before truncation; I-JEPA's is 0.02.
+        std: Standard deviation; I-JEPA's is 0.02.
     """
     for layer in module.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
+            nn.init.trunc_normal_(layer.weight, std=std)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.LayerNorm):

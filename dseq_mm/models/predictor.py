@@ -80,7 +80,7 @@ class JEPAPredictor(BaseModule):
     def init_weights(self) -> None:
         """Initialize as I-JEPA; children have nothing of their own to add."""
         init_transformer(self, self.init_std)
-        nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.04, b=0.04)
+        nn.init.trunc_normal_(self.mask_token, std=0.02)
         self._is_init = True
 
     def forward(self, context: Tensor, plan: PredictionPlan) -> Tensor:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
@@ -98,7 +97,8 @@ class ClassTokenSimilarity(SaliencyProxy):
             10th.
         query: ``'value'`` compares the class token's value at that block by cosine;
             ``'parameter'`` is the released code: scaled dot product of the bare
-            class-token parameter with the normalized patch tokens.
+            class-token parameter with the patch tokens after the encoder's final norm,
+            its trained scale and shift included.
 
     Raises:
         ValueError: If ``query`` is neither.
@@ -120,7 +120,7 @@ class ClassTokenSimilarity(SaliencyProxy):
         if self.query == 'value':
             saliency = class_token_similarity(class_token, patches)
         else:
-            patches = F.layer_norm(patches, patches.shape[-1:])
+            patches = encoded.final_norm(patches).float()
             parameter = encoded.class_token.float()  # (1, 1, D)
             saliency = (patches * parameter).sum(-1) / patches.shape[-1] ** 0.5
         return saliency.unflatten(1, encoded.grid)  # (B, P) -> (B, H, W)

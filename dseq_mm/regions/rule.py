@@ -62,7 +62,8 @@ class RegionRule:
             blocks. Ranks without a component stay empty, and ``min_patches`` and
             ``max_area`` do not count.
         backend: ``'torch'``, batched on the device of the map, or ``'opencv'``, one map
-            at a time. Both give the same regions.
+            at a time. Both give the same regions, except where two thresholds or
+            regions are equally good to rounding: then each takes its own.
 
     Raises:
         ValueError: If an option is unknown or out of range.

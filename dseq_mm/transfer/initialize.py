@@ -90,8 +90,11 @@ def _square(num_patches: int) -> list[int] | None:
 
 def _fit_position(
     module: nn.Module, state: dict[str, Tensor], grid: list[int] | None
-) -> Tensor | None:
-    """The file's position embedding on the module's grid, None if there is none."""
+) -> tuple[Tensor, bool] | None:
+    """The file's position embedding on the module's grid, and whether it was resized.
+
+    None if there is none that could be.
+    """
     position, own = state.get('pos_embed'), getattr(module, 'pos_embed', None)
     if position is None or own is None or {position.ndim, own.ndim} != {3}:
         return None
@@ -108,7 +111,7 @@ def _fit_position(
     if position.shape[1] <= extra:
         return None  # nor is one without a patch
     if grid is None and position.shape == own.shape:
-        return position
+        return position, False
     grid = grid or _square(position.shape[1] - extra)
     if grid is None or math.prod(grid) != position.shape[1] - extra:
         raise ValueError(
@@ -116,13 +119,15 @@ def _fit_position(
             f'unknown grid ({grid}). Give the grid it was trained on: '
             'grid=(rows, columns).'
         )
-    return resize_pos_embed(
+    target = tuple(module.patch_resolution)
+    resized = resize_pos_embed(
         position,
         tuple(grid),
-        tuple(module.patch_resolution),
+        target,
         mode=module.interpolate_mode,
         num_extra_tokens=extra,
     )  # (1, K + H * W, D)
+    return resized, tuple(grid) != target
 
 
 def compare_keys(
@@ -236,12 +241,11 @@ def load_backbone(
         print_log(f'{name}: {note}', logger='current')
     facts = facts_of(checkpoint, state)
     grid = grid or facts.get('grid')
-    position = _fit_position(module, state, grid)
+    fitted = _fit_position(module, state, grid)
     resized = ()
-    if position is not None:
-        if list(grid or module.patch_resolution) != list(module.patch_resolution):
-            resized = ('pos_embed',)
-        state = {**state, 'pos_embed': position}
+    if fitted is not None:
+        state = {**state, 'pos_embed': fitted[0]}
+        resized = ('pos_embed',) if fitted[1] else ()
     report = compare_keys(module.state_dict(), state, encoder, resized)
     # no shape tells the number of heads
     own = getattr(module, 'arch_settings', {}).get('num_heads')

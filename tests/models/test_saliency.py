@@ -29,14 +29,21 @@ def test_class_token_similarity_is_the_cosine_at_the_block():
             assert saliency[b, patch // 3, patch % 3] == pytest.approx(cosine.item())
 
 
-def test_parameter_query_is_the_released_one():
-    image = encoded()
+def test_parameter_query_is_the_released_one_with_the_trained_norm():
+    model = build_jepa()  # scale and shift of its norms are far from 1 and 0
+    encoder = model.target_encoder.module
+    image = encoder.encode(images(2), hidden=[1])
     saliency = ClassTokenSimilarity(block=1, query='parameter')(image, None, None, None)
-    token = image.hidden[1][0, 1:]
-    centered = token - token.mean(-1, keepdim=True)
-    normalized = centered / (centered.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
-    expected = normalized @ image.class_token[0, 0] / 5**0.5
-    torch.testing.assert_close(saliency[0].flatten(), expected)
+    parameter = encoder.cls_token.detach()[0, 0]
+    for b in range(2):
+        for patch in range(12):
+            token = image.hidden[1][b, 1 + patch].detach()
+            centered = token - token.mean()
+            normalized = centered / (centered.pow(2).mean() + 1e-6).sqrt()
+            normalized = normalized * encoder.ln1.weight + encoder.ln1.bias
+            expected = (normalized * parameter).sum() / 16**0.5
+            found = saliency[b, patch // 4, patch % 4].item()
+            assert found == pytest.approx(expected.item(), abs=1e-5)
 
 
 def test_unknown_query_is_refused():

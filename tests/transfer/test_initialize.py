@@ -158,6 +158,10 @@ def test_position_embedding_of_another_grid(build_vit, pretraining):
         load_backbone(module, target.state_dict())
     load_backbone(module, target.state_dict(), grid=(4, 6))
     assert torch.equal(module.pos_embed, expected)
+    # a square one tells its grid by its length, and the report that it was resized
+    source = build_vit(seed=1, img_size=(32, 32))
+    report = load_backbone(build_vit(img_size=(16, 24)), source.state_dict())
+    assert report.resized == ('pos_embed',) and 'resized 1: pos_embed' in str(report)
     # a non-square embedding of the module's own length is taken as it is
     module = build_vit(img_size=(16, 64))
     source = build_vit(seed=1, img_size=(16, 64))

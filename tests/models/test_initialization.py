@@ -1,0 +1,87 @@
+"""Initial weights against I-JEPA's rule, layer kind by layer kind."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dseq_mm.models import JEPAPredictor, JEPAViT
+
+STD = 0.02
+
+
+def kinds(module):
+    """All values of each kind of parameter, joined: ``{kind: values}``."""
+    found = {}
+    for name, layer in module.named_modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d, nn.LayerNorm)):
+            kind = type(layer).__name__ if 'attn' not in name else 'attention'
+            found.setdefault(f'{kind} weight', []).append(layer.weight.flatten())
+            found.setdefault(f'{kind} bias', []).append(layer.bias.flatten())
+    return {kind: torch.cat(values).detach() for kind, values in found.items()}
+
+
+def expected_peak(count):
+    """Where the largest of so many normal values lies, in deviations: low, high."""
+    typical = math.sqrt(2 * math.log(count))
+    return 0.75 * typical, 1.35 * typical
+
+
+@pytest.mark.parametrize('part', ['encoder', 'predictor'])
+def test_mean_deviation_and_largest_value_of_each_kind_of_layer(part):
+    torch.manual_seed(0)
+    if part == 'encoder':
+        arch = dict(embed_dims=192, num_layers=2, num_heads=3, feedforward_channels=768)
+        module = JEPAViT(arch=arch, img_size=32, patch_size=16)
+    else:
+        module = JEPAPredictor(
+            embed_dims=192, predictor_dims=192, depth=2, num_heads=3, grid_size=(2, 2)
+        )
+    module.init_weights()
+    values = kinds(module)
+    assert {'Linear weight', 'attention weight', 'LayerNorm weight'} <= {*values}
+    assert part == 'predictor' or 'Conv2d weight' in values
+    for kind, value in values.items():
+        if kind == 'LayerNorm weight':
+            assert (value == 1).all()
+        elif kind.endswith('bias'):
+            assert (value == 0).all()
+        else:
+            error = STD / math.sqrt(len(value))
+            low, high = expected_peak(len(value))
+            assert abs(value.mean()) < 5 * error, kind
+            # cut at two deviations it would be 0.88 of this
+            assert value.std().item() == pytest.approx(STD, abs=5 * error), kind
+            assert low * STD < value.abs().max() < high * STD, kind
+
+
+def test_values_are_cut_at_two_and_not_at_two_deviations():
+    torch.manual_seed(0)
+    arch = dict(embed_dims=64, num_layers=1, num_heads=2, feedforward_channels=256)
+    module = JEPAViT(arch=arch, img_size=32, patch_size=16, init_std=1.0)
+    module.init_weights()
+    value = kinds(module)['Linear weight']
+    assert 1.99 < value.abs().max() <= 2
+    # a normal distribution cut at two of its deviations
+    assert value.std().item() == pytest.approx(0.8796, abs=0.01)
+
+
+@pytest.mark.parametrize('std', [0.02, 0.06])
+def test_tokens_have_the_deviation_of_the_paper_whatever_that_of_the_weights(std):
+    torch.manual_seed(0)
+    arch = dict(embed_dims=1024, num_layers=1, num_heads=1, feedforward_channels=8)
+    encoder = JEPAViT(arch=arch, img_size=32, patch_size=16, init_std=std)
+    encoder.init_weights()
+    predictor = JEPAPredictor(
+        embed_dims=8,
+        predictor_dims=1024,
+        depth=0,
+        num_heads=1,
+        grid_size=(2, 2),
+        init_std=std,
+    )
+    predictor.init_weights()
+    for token in (encoder.cls_token, predictor.mask_token):
+        assert token.std().item() == pytest.approx(STD, rel=0.1)
+        assert token.abs().max() > 2.5 * STD  # at two deviations nothing is cut
