@@ -9,6 +9,6 @@ digits_vit = dict(
     ),
     img_size=24,
     patch_size=4,
-    init_std=0.06,
-    patch_init_std=0.18,
+    init_std=0.053,
+    patch_init_std=0.16,
 )
