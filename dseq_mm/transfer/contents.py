@@ -14,6 +14,7 @@ from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
 from .checkpoint import read_config_text
+from .layouts import read_layout
 
 ENCODERS = dict(target='target_encoder.module.', context='backbone.')
 _DENSE_HEAD = re.compile(r'(\w+_head|roi_heads)\.')  # not the `head.` of classifiers
@@ -90,14 +91,17 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
     """Finds the tensors of a checkpoint.
 
     Args:
-        checkpoint: With the key ``state_dict``, or a state dict itself.
+        checkpoint: With the key ``state_dict``, a state dict itself, or in a layout
+            that :func:`~dseq_mm.transfer.layouts.read_layout` knows.
 
     Returns:
         Name to tensor, without the ``module.`` of a distributed wrapper.
 
     Raises:
-        ValueError: There are none.
+        ValueError: There are none, or those of a ViT that cannot be read.
     """
+    if (known := read_layout(checkpoint)) is not None:
+        return known
     state = checkpoint.get('state_dict', checkpoint)
     state = state if isinstance(state, dict) else {}
     state = {
@@ -331,8 +335,8 @@ def check_vit(facts: dict, state: dict[str, Tensor], name: str | Path) -> None:
     if not facts:
         raise ValueError(
             f"{name} is no ViT with MMPretrain's names (it has "
-            f'{", ".join(list(state)[:3])}, ...). A file that was exported with '
-            '--layout timm has to be exported again with --layout mmpretrain.'
+            f'{", ".join(list(state)[:3])}, ...): take a file in the layout of '
+            'MMPretrain, timm, MAE, I-JEPA or DSeq-JEPA, or convert it to one.'
         )
 
 

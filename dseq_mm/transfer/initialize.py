@@ -172,13 +172,7 @@ def _check(report: KeyReport, source: str, allow_missing: tuple[str, ...]) -> No
     surplus = [key for key in report.unexpected if key.split('.')[0] in parts]
     if not (missing or surplus or report.mismatched):
         return
-    first = next(iter(report.unexpected), '')
-    if first.startswith(('blocks.', 'patch_embed.proj.', 'norm.')):
-        hint = (
-            "These are timm's names: export the backbone again from the pre-training "
-            'checkpoint with --layout mmpretrain.'
-        )
-    elif not report.matched and not report.mismatched:
+    if not report.matched and not report.mismatched:
         hint = (
             'The file is of another kind of network, or its names carry another prefix '
             'than "backbone.": give a backbone like this one.'

@@ -43,9 +43,7 @@ def warm_start(model: nn.Module, path: str | Path, averages: dict[str, str]) -> 
             _load_part(name, part, state)
 
 
-def _with_class_token(
-    backbone: nn.Module, checkpoint: dict, path: str | Path
-) -> dict:
+def _with_class_token(backbone: nn.Module, checkpoint: dict, path: str | Path) -> dict:
     """The checkpoint, with the backbone's own class token if the file has none."""
     _, state = choose_encoder(checkpoint, 'target', str(path))
     token, own = getattr(backbone, 'cls_token', None), backbone.pos_embed

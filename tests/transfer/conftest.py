@@ -72,7 +72,7 @@ WRONG = {
     'other heads': 'num_heads 4 in the file, 2 in the model',
     'no class token': r'model\.backbone\.with_cls_token=False',
     'layer scales': r'model\.backbone\.layer_scale_init_value=1e-5',
-    'timm': '--layout mmpretrain',
+    'register tokens': '"reg_token" beside them',
     'detector': 'finished detector or segmentor.*roi_head, rpn_head.*--encoder context',
     'segmentor': 'finished detector or segmentor.*auxiliary_head, decode_head',
     'truncated': 'truncated or of another kind',
@@ -98,8 +98,8 @@ def _wrong_contents(kind, marker):
         state = build_vit(with_cls_token=False).state_dict()
     elif kind == 'layer scales':
         state = build_vit(layer_scale_init_value=1e-5).state_dict()
-    elif kind == 'timm':
-        state = to_timm(state)
+    elif kind == 'register tokens':
+        state = {**to_timm(state), 'reg_token': torch.zeros(1, 4, 32)}
     contents = dict(state_dict=state)
     if kind == 'code':
         contents['meta'] = Attack(marker)

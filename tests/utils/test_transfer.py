@@ -147,7 +147,7 @@ def test_a_neck_for_class_tokens_is_not_guessed(save):
 def test_wrong_files_stop_at_once(save):
     with pytest.raises(FileNotFoundError, match='missing.pth is not a file'):
         transfer.use_checkpoint(make_config(), 'missing.pth')
-    with pytest.raises(ValueError, match='--layout mmpretrain'):
+    with pytest.raises(ValueError, match='no ViT with'):
         transfer.use_checkpoint(make_config(), save({'blocks.0.x': torch.zeros(1)}))
     detector = sketch(768, 12, 16, prefix='backbone.')
     detector['rpn_head.conv.weight'] = torch.zeros(1)
