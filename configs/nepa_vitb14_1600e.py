@@ -22,7 +22,7 @@ model = dict(
 )
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(
         type='RandomResizedCrop',
         scale=224,

@@ -9,6 +9,7 @@ default_hooks = dict(
     non_finite=dict(type='NonFiniteHook'),  # stop before a bad update
     strict=dict(type='StrictCheckpointHook'),  # a checkpoint fits, or is refused
     preemption=dict(type='PreemptionHook'),  # SIGTERM, SIGUSR1: save and end
+    data=dict(type='DataHook'),  # what is used and left out; classes agree
     progress=dict(type='ProgressHook'),
     checkpoint=dict(  # a whole file, or the one before
         type='DurableCheckpointHook', interval=10, max_keep_ckpts=2, save_last=True

@@ -10,5 +10,6 @@ custom_hooks = [
     dict(type='mmpretrain.StrictCheckpointHook'),
     dict(type='mmpretrain.NonFiniteHook'),  # diverged weights are not saved
     dict(type='mmpretrain.PreemptionHook'),
+    dict(type='mmpretrain.DataHook'),  # classes agree, nothing is missing
 ]
 randomness = dict(seed=0)

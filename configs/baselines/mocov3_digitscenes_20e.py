@@ -48,7 +48,7 @@ view = [
     dict(type='ColorJitter', brightness=0.4, contrast=0.4),
 ]
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='MultiView', num_views=[2], transforms=[view]),
     dict(type='PackInputs'),
 ]

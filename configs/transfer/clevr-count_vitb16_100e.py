@@ -26,7 +26,7 @@ data_preprocessor = dict(
     to_rgb=True,
 )
 pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(type='Resize', scale=(224, 224), backend='pillow', interpolation='bicubic'),
     dict(type='PackInputs'),
 ]

@@ -6,7 +6,7 @@ model = dict(
     head=dict(in_channels=96, num_classes=10),
 )
 data_preprocessor = dict(num_classes=10)
-digits = dict(_delete_=True, type='CustomDataset', data_root='data/digitscenes')
+digits = dict(_delete_=True, type='ImageFolder', data_root='data/digitscenes')
 train_pipeline = _base_.train_dataloader.dataset.pipeline
 train_pipeline[1].update(scale=24)
 train_pipeline[2].update(prob=0.0)

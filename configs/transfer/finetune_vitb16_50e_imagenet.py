@@ -1,7 +1,7 @@
 # Fine-tuning of ViT-B/16 on ImageNet-1K.
 _base_ = [
     '../_base_/models/finetune_vit-base-p16.py',
-    'mmpretrain::_base_/datasets/imagenet_bs64_swin_224.py',
+    '../_base_/datasets/finetune_imagenet_224.py',
     '../_base_/schedules/finetune_50e.py',
     '../_base_/transfer_runtime.py',
 ]

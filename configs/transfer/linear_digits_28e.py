@@ -10,7 +10,7 @@ model = dict(
     head=dict(in_channels=4 * 96, num_classes=10),
 )
 data_preprocessor = dict(num_classes=10)
-digits = dict(_delete_=True, type='CustomDataset', data_root='data/digitscenes')
+digits = dict(_delete_=True, type='ImageFolder', data_root='data/digitscenes')
 train_pipeline = _base_.train_dataloader.dataset.pipeline
 train_pipeline[1].update(scale=27)
 train_pipeline[2].update(scale=24)

@@ -2,7 +2,7 @@
 _base_ = 'linear_vitl16_28e_imagenet.py'
 model = dict(head=dict(num_classes=10000))
 data_preprocessor = dict(num_classes=10000)
-inat21 = dict(_delete_=True, type='CustomDataset', data_root='data/inat21')
+inat21 = dict(_delete_=True, type='ImageFolder', data_root='data/inat21')
 train_pipeline = _base_.train_dataloader.dataset.pipeline
 train_dataloader = dict(
     dataset=dict(data_prefix='train', pipeline=train_pipeline, **inat21)

@@ -61,15 +61,17 @@ train_dataloader.dataset.update(
     data_prefix=dict(img='train/'),
     **scenes,
 )
-val_dataloader = _base_.val_dataloader
-val_dataloader.update(num_workers=0, persistent_workers=False)
-val_dataloader.dataset.pipeline[1].update(scale=(96, 96))
-val_dataloader.dataset.update(
-    ann_file='annotations/instances_val.json', data_prefix=dict(img='val/'), **scenes
-)
-test_dataloader = val_dataloader
+val_dataloader, test_dataloader = _base_.val_dataloader, _base_.test_dataloader
+for loader in (val_dataloader, test_dataloader):
+    loader.update(num_workers=0, persistent_workers=False)
+    loader.dataset.pipeline[1].update(scale=(96, 96))
+    loader.dataset.update(
+        ann_file='annotations/instances_val.json',
+        data_prefix=dict(img='val/'),
+        **scenes,
+    )
 val_evaluator = dict(ann_file=scenes['data_root'] + 'annotations/instances_val.json')
 test_evaluator = val_evaluator
-del scenes
+del scenes, loader
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 auto_scale_lr = dict(base_batch_size=8)

@@ -40,10 +40,14 @@ model = dict(
 )
 
 train_dataloader = _base_.train_dataloader
+train_dataloader.dataset.pipeline[0].update(type='LoadImage')
 train_dataloader.dataset.pipeline[2].update(scale=(1024, 1024))
 val_dataloader = _base_.val_dataloader
+val_dataloader.dataset.pipeline[0].update(type='LoadImage')
 val_dataloader.dataset.pipeline[1].update(scale=(1024, 1024))
-test_dataloader = val_dataloader
+# it keeps mmdet's loader, which its inferencer looks for by name
+test_dataloader = _base_.test_dataloader
+test_dataloader.dataset.pipeline[1].update(scale=(1024, 1024))
 
 optim_wrapper = dict(
     type='OptimWrapper',
@@ -70,6 +74,7 @@ custom_hooks = [
     dict(type='mmpretrain.StrictCheckpointHook'),
     dict(type='mmpretrain.NonFiniteHook'),  # diverged weights are not saved
     dict(type='mmpretrain.PreemptionHook'),
+    dict(type='mmpretrain.DataHook'),  # classes agree, nothing is missing
 ]
 randomness = dict(seed=0)
 

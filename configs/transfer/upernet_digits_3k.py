@@ -41,14 +41,14 @@ train_dataloader.dataset.update(
 train_dataloader.dataset.pipeline[2].update(scale=(384, 96))
 train_dataloader.dataset.pipeline[3].update(crop_size=crop_size)
 train_dataloader.dataset.pipeline[4].update(prob=0.0)
-val_dataloader = _base_.val_dataloader
-val_dataloader.update(num_workers=0, persistent_workers=False)
-val_dataloader.dataset.update(
-    data_prefix=dict(img_path='val', seg_map_path='segmentation/val'), **scenes
-)
-val_dataloader.dataset.pipeline[1].update(scale=(384, 96))
-test_dataloader = val_dataloader
-del scenes, weighted
+val_dataloader, test_dataloader = _base_.val_dataloader, _base_.test_dataloader
+for loader in (val_dataloader, test_dataloader):
+    loader.update(num_workers=0, persistent_workers=False)
+    loader.dataset.update(
+        data_prefix=dict(img_path='val', seg_map_path='segmentation/val'), **scenes
+    )
+    loader.dataset.pipeline[1].update(scale=(384, 96))
+del scenes, weighted, loader
 
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(end=100)

@@ -28,7 +28,12 @@ model = dict(
     auxiliary_head=dict(in_channels=768, num_classes=150),
     test_cfg=dict(mode='slide', crop_size=crop_size, stride=(341, 341)),
 )
-train_dataloader = dict(batch_size=2)
+train_dataloader = _base_.train_dataloader
+train_dataloader.update(batch_size=2)
+train_dataloader.dataset.pipeline[0].update(type='LoadImage')
+val_dataloader = _base_.val_dataloader
+val_dataloader.dataset.pipeline[0].update(type='LoadImage')
+# test_dataloader keeps mmseg's loader, which its inferencer looks for by name
 
 optim_wrapper = dict(
     _delete_=True,
@@ -63,6 +68,7 @@ custom_hooks = [
     dict(type='mmpretrain.StrictCheckpointHook'),
     dict(type='mmpretrain.NonFiniteHook'),  # diverged weights are not saved
     dict(type='mmpretrain.PreemptionHook'),
+    dict(type='mmpretrain.DataHook'),  # classes agree, nothing is missing
 ]
 randomness = dict(seed=0)
 

@@ -2,6 +2,18 @@
 
 from dseq_mm.data.clevr import CLEVR, SingleTaskDataset
 from dseq_mm.data.digit_files import make_digit_scenes
+from dseq_mm.data.image_folder import ImageFolder, ImageNetFolder
 from dseq_mm.data.keyed_dataset import KeyedDataset
+from dseq_mm.data.load_image import LoadImage
+from dseq_mm.data.own_images import OwnImages
 
-__all__ = ['CLEVR', 'KeyedDataset', 'SingleTaskDataset', 'make_digit_scenes']
+__all__ = [
+    'CLEVR',
+    'ImageFolder',
+    'ImageNetFolder',
+    'KeyedDataset',
+    'LoadImage',
+    'OwnImages',
+    'SingleTaskDataset',
+    'make_digit_scenes',
+]

@@ -3,13 +3,10 @@
 import copy
 import logging
 import random
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from mmengine.dataset import BaseDataset, force_full_init
@@ -17,19 +14,9 @@ from mmengine.fileio import isdir
 from mmengine.logging import print_log
 from mmpretrain.registry import DATASETS
 
+from dseq_mm.data.files import printable
+from dseq_mm.data.load_image import UNREADABLE
 from dseq_mm.randomness import hash_integers
-
-# What mmcv and its decoders raise for a file that is missing, cut off or no image.
-UNREADABLE = (
-    OSError,
-    ValueError,
-    AssertionError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    cv2.error,
-)
 
 
 @contextmanager
@@ -73,10 +60,10 @@ class KeyedDataset:
     raised as they are, and a sample they drop (None) is replaced without counting.
     The data sample's `sample_idx` and `img_path` are those of the image really used.
 
-    A file is unreadable if its decoder says so. Pillow and recent OpenCV (4.12)
-    refuse what is cut off; older OpenCV decodes the part that is
-    there and leaves the rest flat (`imdecode_backend='pillow'` in `LoadImageFromFile`
-    is strict). Wrong bytes within a JPEG pass both: they show as false pixels.
+    A file is unreadable if `LoadImage` or its decoder says so. Pillow and recent OpenCV
+    (4.12) refuse what is cut off; older OpenCV decodes the part that is there and
+    leaves the rest flat (`imdecode_backend='pillow'` is strict). Wrong bytes within a
+    JPEG pass both: they show as false pixels.
 
     Counting: workers of a process share one count of *different* images; in
     distributed training each process counts its own.
@@ -160,8 +147,8 @@ class KeyedDataset:
             return
         dataset = self.dataset
         folder = dataset.data_prefix.get('img_path')
-        if dataset._fully_initialized or dataset.ann_file or folder is None:
-            dataset.full_init()  # the files are listed, not searched for
+        if dataset.ann_file or not folder or hasattr(dataset, 'files'):
+            dataset.full_init()  # it does not search, or says itself what is wrong
         else:
             _search_folder(dataset, folder)
         # One flag per image, shared by the workers; setting one twice does no harm.
@@ -264,7 +251,10 @@ class KeyedDataset:
             return
         self._unreadable[idx] = True
         count, number = int(self._unreadable.sum()), len(self)
-        reason = f'{type(error).__name__}: {error}' if error else 'nothing was loaded'
+        path, reason = printable(path), 'nothing was loaded'
+        if error is not None:  # LoadImage begins with the path
+            text = str(error).removeprefix(f'{path}: ')
+            reason = f'{type(error).__name__}: {text}'
         print_log(
             f'Cannot read {path} ({reason}); the next image takes its place. '
             f'{count} of {number} images could not be read so far.',

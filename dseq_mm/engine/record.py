@@ -24,10 +24,18 @@ _FREE = (
     r'model\..*init_cfg\b.*',
     r'model\.(warm_start|test_cfg\b.*)',
     r'(model\.)?data_preprocessor\.non_blocking',
-    r'.*\b(with_cp|data_root|data_prefix|ann_file|backend_args)\b.*',
+    r'.*\b(with_cp|data_root|data_prefix|ann_file|sources|backend_args)\b.*',
     r'optim_wrapper\.accumulative_counts',  # told as accumulation
-    r'.*\b(lazy_init|serialize_data|max_unreadable)',
+    r'.*\b(lazy_init|serialize_data|max_unreadable|with_label)',
 )
+#: Types that do the same with the images and settings of a run.
+_ALIKE = {
+    'SyncBN': 'BN',  # as one process has it
+    'ImageFolder': 'CustomDataset',
+    'ImageNetFolder': 'ImageNet',
+    'OwnImages': 'CustomDataset',
+    'LoadImage': 'LoadImageFromFile',
+}
 #: Settings that a resume takes from the config, and says so.
 _APPLIED = (
     r'auto_scale_lr\..*',
@@ -169,7 +177,7 @@ def _file_names(dataset) -> Iterator[str | None]:
     for index in range(len(dataset)):
         try:
             info = dataset.get_data_info(index)
-            path = info['img_path']
+            path = info.get('listed_as') or info['img_path']
         except (AttributeError, KeyError, TypeError, NotImplementedError):
             yield None
             return
@@ -228,7 +236,7 @@ def _flat(node: Any, name: str) -> Iterator[tuple[str, Any]]:
         for key, value in node.items():
             if key == 'type' and isinstance(value, str):
                 value = value.rpartition('.')[2]  # without its scope
-                value = 'BN' if value == 'SyncBN' else value  # as one process has it
+                value = _ALIKE.get(value, value)
             if key != '_scope_':
                 yield from _flat(value, f'{name}.{key}' if name else str(key))
     elif isinstance(node, list | tuple):

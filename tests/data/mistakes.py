@@ -219,6 +219,18 @@ MISTAKES = [
     ),
     (
         'coco',
+        edit_coco(lambda content: content['annotations'][1].update(segmentation=[])),
+        "1 of 5 annotations (first 2) have no or an empty 'segmentation'",
+        'with_mask',
+    ),
+    (
+        'coco',
+        edit_coco(lambda content: content['annotations'][1].pop('segmentation')),
+        "1 of 5 annotations (first 2) have no or an empty 'segmentation'",
+        'with_mask',
+    ),
+    (
+        'coco',
         edit_coco(lambda content: content['annotations'][1].update(image_id=5)),
         'annotations name a known image: not so for 1 of 5',
         'first annotation 2',

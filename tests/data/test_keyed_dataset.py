@@ -18,7 +18,7 @@ from dseq_mm.data import KeyedDataset
 from dseq_mm.data.keyed_dataset import keyed_generators
 
 NUMBER = 8
-LOAD = dict(type='LoadImageFromFile')
+LOAD = dict(type='LoadImage')
 AUGMENT = [
     LOAD,
     dict(type='RandomResizedCrop', scale=16, crop_ratio_range=(0.3, 1.0)),
@@ -182,6 +182,7 @@ DAMAGE = dict(
     missing=None,
     empty=b'',
     text=b'this is no image',
+    bomb=encoded('png')[:16] + b'\0\0\x75\x30' * 2 + encoded('png')[24:],
     head_lost=encoded('jpeg')[200:],
     head_only=encoded('jpeg')[:100],
 )
@@ -274,6 +275,30 @@ def test_a_bug_in_loading_is_not_hidden(folder):
         dataset[0]
 
 
+@pytest.mark.parametrize('error', [MemoryError, Image.DecompressionBombError])
+def test_what_does_not_fit_is_unreadable(folder, error):
+    def load(results):
+        if results['sample_idx'] == 2:
+            raise error
+        return results
+
+    dataset = keyed(folder, [load])
+    assert dataset[2]['sample_idx'] == 3 and dataset.unreadable == [2]
+
+
+def test_the_warning_names_the_file_once(folder, caplog):
+    dataset = keyed(folder)
+    path = damage(dataset, 2, b'this is no image')
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        dataset[2]
+    finally:
+        logger.removeHandler(caplog.handler)
+    (line,) = [r.getMessage() for r in caplog.records if path in r.getMessage()]
+    assert line.count(path) == 1 and 'ValueError: no image' in line
+
+
 def test_a_dropped_sample_is_replaced_but_not_counted(folder):
     def drop_even(results):
         return results if results['sample_idx'] % 2 else None
@@ -295,7 +320,9 @@ def test_an_image_that_lost_its_tail_is_refused_by_pillow(folder, kind):
 # The folder, and what a wrapper passes on -------------------------------------------
 
 
-@pytest.mark.parametrize('kind', ['CustomDataset', 'ImageNet'])
+@pytest.mark.parametrize(
+    'kind', ['CustomDataset', 'ImageNet', 'ImageFolder', 'ImageNetFolder']
+)
 @pytest.mark.parametrize('with_label', [True, False])
 def test_a_folder_without_images(tmp_path, kind, with_label):
     (tmp_path / 'photos').mkdir()

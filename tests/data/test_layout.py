@@ -185,7 +185,22 @@ def test_tool(built, tmp_path, capsys):
     assert main(['coco', '--root', str(tmp_path)]) == 1
     out = capsys.readouterr().out
     assert '4 problems' in out and 'instances_train2017.json is missing' in out
-    for wrong in (['nothing'], ['coco', '--samples', '0']):
+    assert main(['folder', str(root / 'scenes/train'), '--samples', '2']) == 0
+    assert '2 images were decoded' in capsys.readouterr().out
+    config = ['config', 'linear_digits_28e', '--cfg-options']
+    for split in ('train', 'val', 'test'):
+        config.append(f'{split}_dataloader.dataset.data_root={root}')
+    assert main(config) == 0 and '10 images of 10 classes' in capsys.readouterr().out
+    assert main([*config, 'model.head.num_classes=5']) == 1
+    assert 'PROBLEM  train: the data have 10 classes' in capsys.readouterr().out
+    for wrong in (
+        ['nothing'],
+        ['coco', '--samples', '0'],
+        ['coco', 'data/coco'],
+        ['folder'],
+        ['folder', 'x', '--root', 'y'],
+        ['config', 'x', 'y'],
+    ):
         with pytest.raises(SystemExit) as stopped:
             main(wrong)
         assert stopped.value.code == 2

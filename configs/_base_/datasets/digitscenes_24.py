@@ -2,7 +2,7 @@
 data_root = 'data/digitscenes/'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(
         type='RandomResizedCrop',
         scale=24,
@@ -21,7 +21,7 @@ train_dataloader = dict(
     dataset=dict(
         type='KeyedDataset',
         dataset=dict(
-            type='CustomDataset',
+            type='ImageFolder',
             data_root=data_root,
             data_prefix='digits/train',
             pipeline=train_pipeline,
@@ -29,7 +29,18 @@ train_dataloader = dict(
     ),
 )
 
-eval_pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+eval_pipeline = [
+    dict(type='LoadImage'),
+    dict(  # for images of one's own; digits have 24 px and stay as they are
+        type='ResizeEdge',
+        scale=24,
+        edge='short',
+        backend='pillow',
+        interpolation='bicubic',
+    ),
+    dict(type='CenterCrop', crop_size=24),
+    dict(type='PackInputs'),
+]
 eval_dataloader = dict(
     batch_size=250,
     num_workers=0,
@@ -42,7 +53,7 @@ custom_hooks = [
         interval=10,
         bank=dict(
             dataset=dict(
-                type='CustomDataset',
+                type='ImageFolder',
                 data_root=data_root,
                 data_prefix='digits/train',
                 pipeline=eval_pipeline,
@@ -51,7 +62,7 @@ custom_hooks = [
         ),
         query=dict(
             dataset=dict(
-                type='CustomDataset',
+                type='ImageFolder',
                 data_root=data_root,
                 data_prefix='digits/val',
                 pipeline=eval_pipeline,

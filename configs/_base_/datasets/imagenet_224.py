@@ -3,7 +3,7 @@
 data_root = 'data/imagenet/'
 
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(
         type='RandomResizedCrop',
         scale=224,
@@ -24,14 +24,17 @@ train_dataloader = dict(
     dataset=dict(
         type='KeyedDataset',
         dataset=dict(
-            type='ImageNet', data_root=data_root, split='train', pipeline=train_pipeline
+            type='ImageNetFolder',
+            data_root=data_root,
+            split='train',
+            pipeline=train_pipeline,
         ),
     ),
 )
 
 # kNN of the target encoder every 25 epochs: bank = 10 % of train (released code)
 eval_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(
         type='ResizeEdge',
         scale=256,
@@ -57,7 +60,7 @@ custom_hooks = [
         bank_fraction=0.1,
         bank=dict(
             dataset=dict(
-                type='ImageNet',
+                type='ImageNetFolder',
                 data_root=data_root,
                 split='train',
                 pipeline=eval_pipeline,
@@ -66,7 +69,7 @@ custom_hooks = [
         ),
         query=dict(
             dataset=dict(
-                type='ImageNet',
+                type='ImageNetFolder',
                 data_root=data_root,
                 split='val',
                 pipeline=eval_pipeline,

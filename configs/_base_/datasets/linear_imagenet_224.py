@@ -2,7 +2,7 @@
 # interpolation is that of the pre-training. 8 GPUs x 32.
 _base_ = 'mmpretrain::_base_/datasets/imagenet_bs32_pil_bicubic.py'
 train_pipeline = [
-    dict(type='LoadImageFromFile'),
+    dict(type='LoadImage'),
     dict(
         type='ResizeEdge',
         scale=256,
@@ -18,4 +18,8 @@ train_pipeline = [
     ),
     dict(type='PackInputs'),
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(type='ImageNetFolder', pipeline=train_pipeline))
+test_pipeline = _base_.test_pipeline
+test_pipeline[0].update(type='LoadImage')
+val_dataloader = dict(dataset=dict(type='ImageNetFolder', pipeline=test_pipeline))
+test_dataloader = val_dataloader
