@@ -1,6 +1,7 @@
 """Hooks, optimizer wrapper and schedules: what happens when."""
 
 from .clock import ClockHook
+from .data_hook import DataHook
 from .deferred import DeferredRuntimeInfoHook
 from .durable import CheckpointNotWrittenError, DurableCheckpointHook
 from .hooks import NonFiniteHook, TargetEncoderHook
@@ -21,6 +22,7 @@ __all__ = [
     'CheckpointNotWrittenError',
     'ClockHook',
     'CosineSchedule',
+    'DataHook',
     'DeferredRuntimeInfoHook',
     'DurableCheckpointHook',
     'GuardedOptimWrapper',

@@ -111,6 +111,14 @@ class DurableCheckpointHook(CheckpointHook):
         ValueError: If there is no such argument.
     """
 
+    # what KNNHook measures: save_best needs no rule
+    _default_greater_keys = [
+        *CheckpointHook._default_greater_keys,
+        'knn_',
+        'rank_me',
+        'feature_std',
+    ]
+
     def __init__(self, *args, **kwargs) -> None:
         known = set(inspect.signature(CheckpointHook.__init__).parameters)
         known -= {'self', 'kwargs'}

@@ -7,7 +7,7 @@ Shape legend: ``B`` images of a batch, ``n`` of the dataset, ``m`` of one proces
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from mmengine.dataset import DefaultSampler
@@ -15,7 +15,7 @@ from mmengine.dist import all_gather, get_world_size
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 Encoder = Callable[[Tensor], dict[str, Tensor]]
 
@@ -105,7 +105,9 @@ def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
     """Builds a dataloader that gives each sample once, in order.
 
     Args:
-        config: Dataloader config of the runner; its sampler must not shuffle.
+        config: Dataloader config of the runner; its sampler must not shuffle. What
+            needs workers (``persistent_workers``, ``prefetch_factor``) is left out if
+            ``num_workers`` is 0.
         fraction: Share of the dataset to keep, in (0, 1]: a random subset, always the
             same one, by the dataset's indices.
 
@@ -113,19 +115,32 @@ def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
         The dataloader.
 
     Raises:
-        ValueError: The fraction is out of range.
+        ValueError: The fraction is out of range, there is no dataset, or the samples
+            would not come in order.
     """
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f'bank_fraction is in (0, 1], not {fraction}')
+    if not isinstance(config, dict) or 'dataset' not in config:
+        raise ValueError(
+            'a dataloader config is a dict with dataset, batch_size and num_workers'
+        )
     config = copy.deepcopy(dict(config))
     config.setdefault('sampler', dict(type='DefaultSampler', shuffle=False))
-    if fraction < 1.0 and isinstance(config['dataset'], dict):
-        dataset = DATASETS.build(config['dataset'])
+    if not config.setdefault('num_workers', 0):
+        for name in ('persistent_workers', 'prefetch_factor'):
+            config.pop(name, None)
+    if fraction < 1.0:
+        dataset = config['dataset']
+        if isinstance(dataset, dict):
+            dataset = DATASETS.build(dataset)
+        if hasattr(dataset, 'full_init'):  # it may be lazy
+            dataset.full_init()
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
         keep = order[: max(1, round(fraction * len(dataset)))].sort().values
-        dataset.get_subset_(keep.tolist())
-        config['dataset'] = dataset
-    return Runner.build_dataloader(config, seed=0)
+        config['dataset'] = Subset(dataset, keep.tolist())
+    loader = Runner.build_dataloader(config, seed=0)
+    _check_order(loader)
+    return loader
 
 
 def _single_view(inputs: Tensor | list) -> Tensor:
@@ -136,7 +151,18 @@ def _single_view(inputs: Tensor | list) -> Tensor:
     return inputs[0] if inputs[0].ndim == 4 else torch.stack(list(inputs))
 
 
-def _labels(data_samples: list | None) -> Tensor | None:
+def labels_of(data_samples: list | None) -> Tensor | None:
+    """Classes of the images of a batch.
+
+    Args:
+        data_samples: What the pipeline has packed.
+
+    Returns:
+        ``(B,)`` on the CPU; None if an image has no class.
+
+    Raises:
+        ValueError: An image has several classes.
+    """
     if not data_samples or any('gt_label' not in sample for sample in data_samples):
         return None
     labels = [sample.gt_label for sample in data_samples]
@@ -169,6 +195,58 @@ def _gather(shard: Tensor, size: int) -> Tensor:
     return joined.flatten(0, 1)[:size]  # (m, R, ...) -> (m * R, ...) -> (n, ...)
 
 
+def extract_shard(
+    encode: Encoder,
+    batches: Iterable[dict],
+    data_preprocessor: nn.Module,
+    device: torch.device | str,
+) -> dict[str, Tensor | None]:
+    """Runs an encoding over the batches of one process; nothing is communicated.
+
+    Args:
+        encode: Images ``(B, 3, height, width)`` to named features ``(B, ...)``.
+        batches: Of a dataloader.
+        data_preprocessor: Normalizes a batch; it is on ``device``.
+        device: Where to encode; the result is on the CPU.
+
+    Returns:
+        The named features ``(m, ...)`` in float32 and ``labels`` ``(m,)``, or None
+        where an image has none.
+
+    Raises:
+        ValueError: An image has several classes.
+    """
+    shards: dict[str, list] = {}
+    labels = []
+    for batch in batches:
+        batch = {**batch, 'inputs': _single_view(batch['inputs'])}
+        batch = data_preprocessor(batch, False)
+        features = encode(_single_view(batch['inputs']).to(device))
+        for name, value in features.items():
+            shards.setdefault(name, []).append(value.float().cpu())
+        labels.append(labels_of(batch.get('data_samples')))
+    unlabeled = any(part is None for part in labels)
+    joined = {name: torch.cat(parts) for name, parts in shards.items()}
+    return dict(joined, labels=None if unlabeled else torch.cat(labels))
+
+
+def gather_shards(shard: dict[str, Tensor | None], size: int) -> dict:
+    """Joins what all processes have extracted, in dataset order.
+
+    Args:
+        shard: As :func:`extract_shard` gives it, with the same entries in all
+            processes.
+        size: Length ``n`` of the dataset.
+
+    Returns:
+        The same of the whole dataset, on all processes.
+    """
+    return {
+        name: None if value is None else _gather(value, size)
+        for name, value in shard.items()
+    }
+
+
 def extract(
     encode: Encoder,
     dataloader: DataLoader,
@@ -191,19 +269,8 @@ def extract(
         ValueError: The dataloader shuffles, or an image has several classes.
     """
     _check_order(dataloader)
-    shards: dict[str, list] = {}
-    labels = []
-    for batch in dataloader:
-        batch = {**batch, 'inputs': _single_view(batch['inputs'])}
-        batch = data_preprocessor(batch, False)
-        features = encode(_single_view(batch['inputs']).to(device))
-        for name, value in features.items():
-            shards.setdefault(name, []).append(value.float().cpu())
-        labels.append(_labels(batch.get('data_samples')))
-    size = len(dataloader.dataset)
-    found = {name: _gather(torch.cat(parts), size) for name, parts in shards.items()}
-    unlabeled = any(part is None for part in labels)
-    return dict(found, labels=None if unlabeled else _gather(torch.cat(labels), size))
+    shard = extract_shard(encode, dataloader, data_preprocessor, device)
+    return gather_shards(shard, len(dataloader.dataset))
 
 
 def extract_features(

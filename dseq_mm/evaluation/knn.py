@@ -11,13 +11,15 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..transfer.initialize import load_backbone
-from .features import build_loader, extract, extract_features, raw_pixels
+from .features import extract, extract_features, raw_pixels
+from .knn_data import open_knn_data
 from .rank import feature_std, rank_me
 
 CHUNK = 512  # queries compared with the bank at once
@@ -82,9 +84,19 @@ def knn_accuracy(
     return {f'top{t}': value for t, value in zip(top, accuracy.tolist(), strict=True)}
 
 
+def _check_finite(features: dict[str, Tensor], what: str) -> None:
+    for name, value in features.items():
+        bad = int((~torch.isfinite(value)).flatten(1).any(1).sum())
+        if bad:
+            raise ValueError(
+                f'the features of {bad} of {len(value)} images of the {what} are NaN '
+                f'or infinite ({name})'
+            )
+
+
 def knn_metrics(
     bank: dict[str, Tensor],
-    queries: dict[str, Tensor],
+    queries: dict[str, Tensor] | None,
     k: int = 20,
     temperature: float = 0.07,
     device: torch.device | str = 'cpu',
@@ -93,7 +105,7 @@ def knn_metrics(
 
     Args:
         bank: Named features ``(n, D)`` and ``labels`` ``(n,)``.
-        queries: The same of the queries.
+        queries: The same of the queries; None for no kNN, and no labels of the bank.
         k: Number of neighbors.
         temperature: Of the votes.
         device: Where to compare.
@@ -103,20 +115,25 @@ def knn_metrics(
         bank's ``last`` features ``rank_me`` and ``feature_std``.
 
     Raises:
-        ValueError: As :func:`knn_accuracy`, or labels are missing.
+        ValueError: As :func:`knn_accuracy`, labels are missing, or features are not
+            finite.
     """
-    if bank['labels'] is None or queries['labels'] is None:
-        raise ValueError('kNN needs labels in both bank and query datasets')
-    bank = {name: value.to(device) for name, value in bank.items()}
-    queries = {name: value.to(device) for name, value in queries.items()}
+    labels = bank.get('labels')
+    bank = {key: value.to(device) for key, value in bank.items() if key != 'labels'}
+    _check_finite(bank, 'bank')
     metrics = {}
-    for name in bank.keys() - {'labels'}:
-        accuracy = knn_accuracy(
-            bank[name], bank['labels'], queries[name], queries['labels'], k, temperature
-        )
-        metrics[f'knn_{name}'] = accuracy['top1']
-        if 'top5' in accuracy:
-            metrics[f'knn_{name}_top5'] = accuracy['top5']
+    if queries is not None:
+        truth = queries.get('labels')
+        if labels is None or truth is None:
+            raise ValueError('kNN needs labels in both bank and query datasets')
+        queries = {name: queries[name].to(device) for name in bank}
+        _check_finite(queries, 'queries')
+        labels, truth = labels.to(device), truth.to(device)
+        for name, value in bank.items():
+            accuracy = knn_accuracy(value, labels, queries[name], truth, k, temperature)
+            metrics[f'knn_{name}'] = accuracy['top1']
+            if 'top5' in accuracy:
+                metrics[f'knn_{name}_top5'] = accuracy['top5']
     metrics['rank_me'] = rank_me(bank['last'])
     metrics['feature_std'] = feature_std(bank['last'])
     return dict(sorted(metrics.items()))
@@ -163,7 +180,7 @@ def extract_config(
     encoder: str | None = None,
     seed: int = 0,
     pixels: bool = False,
-) -> tuple[dict, dict]:
+) -> tuple[dict, dict | None]:
     """Extracts the features of bank and queries that a config names.
 
     Args:
@@ -176,11 +193,13 @@ def extract_config(
 
     Returns:
         Features of the bank and of the queries, as :func:`extract_features` gives
-        them.
+        them, with the labels of the bank's classes; None instead of the queries if
+        there are none or the bank has no labels.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
-        ValueError: The config has no ``KNNHook`` or the checkpoint does not fit.
+        ValueError: The config has no ``KNNHook``, its data cannot be compared (see
+            :func:`open_knn_data`), or the checkpoint does not fit.
     """
     init_default_scope(cfg.get('default_scope') or 'mmpretrain')
     settings = hook_settings(cfg)
@@ -189,18 +208,19 @@ def extract_config(
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     preprocessor = MODELS.build(preprocessor or dict(type='SelfSupDataPreprocessor'))
     preprocessor.to(device)
-    fractions = (settings.get('bank_fraction', 1.0), 1.0)
-    loaders = [
-        build_loader(settings[name], fraction)
-        for name, fraction in zip(('bank', 'query'), fractions, strict=True)
-    ]
+    chosen = {key: settings[key] for key in ('bank_fraction', 'k') if key in settings}
+    data = open_knn_data(settings.get('bank'), settings.get('query'), **chosen)
+    for note in data.notes:
+        print_log(note, logger='current')
     if pixels:
         run = partial(extract, raw_pixels)
     else:
         backbone = _frozen_backbone(cfg, checkpoint, encoder, seed).to(device)
         run = partial(extract_features, backbone)
-    bank, queries = (run(loader, preprocessor, device) for loader in loaders)
-    return bank, queries
+    bank = run(data.bank, preprocessor, device)
+    if data.query is None:
+        return bank, None
+    return bank, data.relabel(run(data.query, preprocessor, device))
 
 
 def evaluate_config(

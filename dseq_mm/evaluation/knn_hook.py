@@ -1,19 +1,28 @@
 """kNN accuracy while a model pre-trains."""
 
 import contextlib
+import math
 import random
 from collections.abc import Iterator
 
 import numpy as np
 import torch
+from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..engine.clock import unwrap
 from ..engine.preemption import shield_workers
-from .features import build_loader, extract_features
+from ..utils.command import explain
+from .best import check_save_best, keep_best
+from .features import evaluation_mode, extract_shard, gather_shards, pooled_blocks
 from .knn import knn_metrics
+from .knn_data import KNNData, open_knn_data
+
+#: Times the pixels that a backbone is made for: not meant, and very slow.
+_TOO_LARGE = 16
 
 
 @contextlib.contextmanager
@@ -38,12 +47,18 @@ class KNNHook(Hook):
     """Measures the frozen backbone every few epochs and after the last one.
 
     All processes extract features of their shards. It logs ``knn_last``,
-    ``knn_last4``, ``rank_me`` and ``feature_std``; the training goes on as if it had
+    ``knn_last4``, ``rank_me`` and ``feature_std``; without ``query``, or if the bank
+    has no labels, the last two of the bank alone. The training goes on as if it had
     not been there. It works with any algorithm of mmpretrain that has a ``backbone``.
+
+    Data are built and checked before the first epoch. Labels are compared by the names
+    of the classes. The epoch's regular checkpoint is written first; a measurement that
+    fails is a warning. The checkpoint hook's ``save_best`` may name what is logged,
+    where there is no validation; 'auto' is ``knn_last``, or else ``rank_me``.
 
     Args:
         bank: Dataloader config of the images with known classes.
-        query: Dataloader config of the images to classify.
+        query: Dataloader config of the images to classify; None for no kNN.
         interval: Epochs from one evaluation to the next.
         encoder: 'target' takes the EMA target encoder where the algorithm has one;
             'context' or None takes ``model.backbone``.
@@ -52,13 +67,15 @@ class KNNHook(Hook):
         bank_fraction: Share of the bank to use: a random subset, always the same.
 
     Raises:
-        ValueError: ``encoder`` or ``interval`` is not one of those.
+        ValueError: An argument is out of its range.
     """
+
+    priority = 'LOWEST'  # after the checkpoint is written
 
     def __init__(
         self,
         bank: dict,
-        query: dict,
+        query: dict | None = None,
         interval: int = 25,
         encoder: str | None = 'target',
         k: int = 20,
@@ -67,13 +84,44 @@ class KNNHook(Hook):
     ) -> None:
         if encoder not in ('target', 'context', None):
             raise ValueError(f'encoder is "target", "context" or None, not {encoder!r}')
-        if interval < 1:
-            raise ValueError(f'interval is a number of epochs from 1, not {interval}')
+        for name, value in dict(interval=interval, k=k).items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{name} is a whole number from 1, not {value!r}')
+        if not temperature > 0:
+            raise ValueError(f'temperature is positive, not {temperature}')
+        if not 0 < bank_fraction <= 1:
+            raise ValueError(f'bank_fraction is in (0, 1], not {bank_fraction}')
         self.bank, self.query, self.interval = bank, query, interval
         self.encoder, self.bank_fraction = encoder, bank_fraction
         self.k, self.temperature = k, temperature
-        self._loaders: list | None = None
-        self._unlabeled = False
+        self._data: KNNData | None = None
+
+    def before_train(self, runner) -> None:
+        """Build and check the data, and let one image of each through the network.
+
+        Args:
+            runner: The runner of the training.
+
+        Raises:
+            ValueError: What could not be measured later, or ``save_best`` names what
+                is not measured.
+        """
+        with preserved_randomness():
+            self._data = open_knn_data(
+                self.bank, self.query, self.bank_fraction, self.k
+            )
+            for name, loader in self._loaders().items():
+                try:
+                    self._try(runner.model, loader)
+                except Exception as error:
+                    raise ValueError(
+                        f"KNNHook's {name}: its first image does not go through the "
+                        f'network: {explain(error)}'
+                    ) from error
+                shield_workers(loader)
+        for note in self._data.notes:
+            runner.logger.info(note)
+        check_save_best(runner, self._names())
 
     def after_train_epoch(self, runner) -> None:
         """Measures if it is time to.
@@ -82,17 +130,22 @@ class KNNHook(Hook):
             runner: The runner of the training.
         """
         due = self.every_n_epochs(runner, self.interval)
-        if self._unlabeled or not (due or self.is_last_train_epoch(runner)):
+        if not (due or self.is_last_train_epoch(runner)):
             return
         with preserved_randomness():
-            metrics = self._measure(runner)
+            metrics, reason = self._measure(runner)
         if metrics is None:
+            runner.logger.warning(
+                f'KNNHook could not measure epoch {runner.epoch + 1}, the training '
+                f'goes on: {reason}'
+            )
             return
         for name, value in metrics.items():
             runner.message_hub.update_scalar(f'val/{name}', value)
         runner.visualizer.add_scalars(metrics, step=runner.epoch + 1)
         text = ', '.join(f'{name} {value:.4g}' for name, value in metrics.items())
         runner.logger.info(f'Epoch {runner.epoch + 1}: {text}')
+        keep_best(runner, metrics)
 
     def frozen_backbone(self, model: nn.Module) -> nn.Module:
         """The network to measure.
@@ -108,27 +161,98 @@ class KNNHook(Hook):
             return model.target_encoder.module
         return model.backbone
 
-    def _measure(self, runner) -> dict[str, float] | None:
-        """The metrics; None, with one log line, if there are no labels."""
-        if self._loaders is None:
-            self._loaders = [
-                build_loader(self.bank, self.bank_fraction),
-                build_loader(self.query),
-            ]
-            for loader in self._loaders:
-                shield_workers(loader)
-        model = unwrap(runner.model)
-        backbone = self.frozen_backbone(model)
+    def _loaders(self) -> dict[str, DataLoader]:
+        loaders = dict(bank=self._data.bank, query=self._data.query)
+        return {name: loader for name, loader in loaders.items() if loader is not None}
+
+    def _names(self) -> list[str]:
+        """What is measured, the most telling first."""
+        spread = ['rank_me', 'feature_std']
+        if self._data.query is None:
+            return spread
+        names = ['knn_last', 'knn_last4']
+        if self._data.several_classes is not False:
+            names += [f'{name}_top5' for name in names]
+        return names + spread
+
+    def _extract(self, model: nn.Module, batches) -> dict:
+        """Features of batches, in this process."""
+        backbone, preprocessor = self.frozen_backbone(model), unwrap(model)
+        preprocessor = preprocessor.data_preprocessor
         device = next(backbone.parameters()).device
-        bank, queries = (
-            extract_features(backbone, data, model.data_preprocessor, device)
-            for data in self._loaders
-        )
-        if bank['labels'] is None or queries['labels'] is None:
-            self._unlabeled = True
-            runner.logger.warning(
-                'KNNHook: bank or query has no labels, so there is no kNN accuracy. '
-                'The hook switches itself off; give labeled datasets to turn it on.'
+        with evaluation_mode(backbone, preprocessor):
+            return extract_shard(
+                lambda images: pooled_blocks(backbone, images),
+                batches,
+                preprocessor,
+                device,
             )
-            return None
-        return knn_metrics(bank, queries, self.k, self.temperature, device)
+
+    def _try(self, model: nn.Module, loader: DataLoader) -> None:
+        """Let the first image through the network, unless it is far too large."""
+        sample = loader.dataset[0]
+        made_for = getattr(self.frozen_backbone(model), 'img_size', None)
+        if torch.is_tensor(sample['inputs']) and isinstance(made_for, tuple | list):
+            height, width = sample['inputs'].shape[-2:]
+            if height * width > _TOO_LARGE * math.prod(made_for):
+                raise ValueError(
+                    f'it is {width} x {height} after the pipeline, and the backbone is '
+                    f'for {made_for[1]} x {made_for[0]}: add a Resize to the pipeline'
+                )
+        self._extract(model, [loader.collate_fn([sample])])
+
+    def _measure(self, runner) -> tuple[dict[str, float] | None, str | None]:
+        """The metrics, or why there are none; the same in all processes.
+
+        No process waits for one that has failed: that is asked before anything is
+        gathered.
+        """
+        loaders, shards, reason = self._loaders(), {}, None
+        try:
+            for name, loader in loaders.items():
+                shards[name] = self._extract(runner.model, loader)
+                if self._data.query is None:
+                    shards[name].pop('labels')
+                elif shards[name]['labels'] is None:
+                    raise ValueError(f'an image of the {name} has no label')
+        except Exception as error:
+            reason = _line(error)
+        failed = [text for text in all_gather_object(reason) if text]
+        if failed:
+            _free_memory()
+            return None, failed[0]
+        found = {
+            name: gather_shards(shards.pop(name), len(loader.dataset))
+            for name, loader in loaders.items()
+        }
+        outcome = [None, None]
+        if is_main_process():
+            try:
+                outcome[0] = self._compare(runner.model, **found)
+            except Exception as error:
+                outcome[1] = _line(error)
+                _free_memory()
+        broadcast_object_list(outcome)
+        return outcome[0], outcome[1]
+
+    def _compare(
+        self, model: nn.Module, bank: dict, query: dict | None = None
+    ) -> dict[str, float]:
+        device = next(self.frozen_backbone(model).parameters()).device
+        if query is not None:
+            query = self._data.relabel(query)
+        return knn_metrics(bank, query, self.k, self.temperature, device)
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, in one line."""
+    lines = str(error).strip().splitlines() or ['']
+    # of an error in a data worker the last line is the error, the others its traceback
+    text = lines[-1] if ' in DataLoader worker process' in lines[0] else lines[0]
+    return f'{type(error).__name__}: {text}'
+
+
+def _free_memory() -> None:
+    """Give back what a failed measurement has taken of the device, for the training."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

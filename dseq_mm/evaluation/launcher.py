@@ -184,7 +184,7 @@ def parse_seeds(text: str) -> list[int]:
     """
     parts = [part.strip() for part in text.split(',')]
     seeds = [int(part) for part in parts if part.isdecimal()]
-    if len(set(seeds)) < len(parts):
+    if len(set(seeds)) < len(parts) or max(seeds) >= 2**32:
         raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
     return seeds
 

@@ -7,6 +7,7 @@ import torch
 import torch.distributed
 from mmpretrain.models import ResNet
 from mmpretrain.registry import MODELS
+from torch.utils.data import DataLoader
 
 from dseq_mm.evaluation.features import (
     build_loader,
@@ -107,14 +108,25 @@ def test_views_and_labels(loader_config, preprocessor):
         dict(type='InfiniteSampler', shuffle=False),
         dict(type='DefaultSampler', shuffle=False, round_up=False),
     ):
-        loader = build_loader(loader_config(sampler=sampler))
         with pytest.raises(ValueError, match='shuffle=False'):
-            extract(raw_pixels, loader, module, 'cpu')
+            build_loader(loader_config(sampler=sampler))
+    loader = DataLoader(unlabeled.dataset, shuffle=True)
+    with pytest.raises(ValueError, match='shuffle=False'):
+        extract(raw_pixels, loader, module, 'cpu')
+    with pytest.raises(ValueError, match='is a dict with dataset'):
+        build_loader(dict(batch_size=2))
+
+
+def test_settings_of_workers_without_workers(loader_config):
+    config = loader_config() | dict(persistent_workers=True, prefetch_factor=4)
+    assert len([*build_loader(config)]) == 3
+    del config['num_workers']
+    assert build_loader(config).num_workers == 0
+    assert config['persistent_workers']  # the config is the user's
 
 
 def test_fraction_is_one_subset(loader_config):
     one, two = (build_loader(loader_config(size=40), 0.25) for _ in range(2))
-    indices = [one.dataset.get_data_info(i)['sample_idx'] for i in range(10)]
     assert len(one.dataset) == 10
     whole = build_loader(loader_config(size=40)).dataset
     kept = [whole[i]['inputs'] for i in range(40)]
@@ -124,7 +136,11 @@ def test_fraction_is_one_subset(loader_config):
         next(j for j in range(40) if torch.equal(kept[j], one.dataset[i]['inputs']))
         for i in range(10)
     ]
-    assert places == sorted(places) and places != list(range(10)), indices
+    assert places == sorted(places) and places != list(range(10))
+    wrapped = loader_config(size=40)
+    wrapped['dataset'] = dict(type='KeyedDataset', dataset=wrapped['dataset'])
+    kept = build_loader(wrapped, 0.25).dataset
+    assert all(torch.equal(kept[i]['inputs'], one.dataset[i]['inputs']) for i in (0, 9))
     for fraction in (0.0, 1.5):
         with pytest.raises(ValueError, match='bank_fraction'):
             build_loader(loader_config(), fraction)

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from mmengine.config import Config
 
 from dseq_mm.evaluation import knn
-from dseq_mm.evaluation.knn import evaluate_config, hook_settings, knn_accuracy
+from dseq_mm.evaluation.knn import (
+    evaluate_config,
+    extract_config,
+    hook_settings,
+    knn_accuracy,
+    knn_metrics,
+)
 
 TOOL = str(Path(__file__).parents[2] / 'tools' / 'knn.py')
 
@@ -86,6 +92,24 @@ def test_wrong_arguments():
         knn_accuracy(bank, labels, bank[:0], labels[:0], k=1)
 
 
+def test_only_the_bank():
+    bank = dict(last=torch.eye(4), labels=None)
+    metrics = knn_metrics(bank, None)
+    assert metrics.keys() == {'rank_me', 'feature_std'}
+    assert metrics['rank_me'] == pytest.approx(4)
+    with pytest.raises(ValueError, match='needs labels'):
+        knn_metrics(bank, dict(last=torch.eye(4), labels=torch.arange(4)), k=1)
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf')])
+@pytest.mark.parametrize('part', ['bank', 'queries'])
+def test_features_that_are_not_finite(value, part):
+    parts = [dict(last=torch.eye(4), labels=torch.arange(4)) for _ in range(2)]
+    parts[part == 'queries']['last'][1:3, 0] = value
+    with pytest.raises(ValueError, match=f'2 of 4 images of the {part} are NaN'):
+        knn_metrics(*parts, k=1)
+
+
 @pytest.fixture
 def config(loader_config, preprocessor):
     arch = dict(embed_dims=32, num_layers=5, num_heads=2, feedforward_channels=64)
@@ -130,6 +154,23 @@ def test_config_without_checkpoint(config):
         hook_settings(config)
 
 
+def test_classes_are_compared_by_name(config, monkeypatch):
+    notes = []
+    monkeypatch.setattr(knn, 'print_log', lambda text, logger: notes.append(text))
+    bank, query = (config.custom_hooks[1][name].dataset for name in ('bank', 'query'))
+    bank.metainfo = dict(classes=('a', 'b', 'c'))
+    query.metainfo = dict(classes=('c', 'a', 'b'))
+    _, queries = extract_config(config, None, pixels=True)
+    assert queries['labels'].tolist() == [(index % 3 + 2) % 3 for index in range(11)]
+    assert len(notes) == 1 and 'mapped by name' in notes[0]
+    assert evaluate_config(config, None, pixels=True)['knn_last'] < 10
+    query.metainfo = dict(classes=('a', 'b', 'd'))
+    with pytest.raises(ValueError, match="unknown: 'd'"):
+        evaluate_config(config, None, pixels=True)
+    config.custom_hooks[1].query = None
+    assert evaluate_config(config, None).keys() == {'rank_me', 'feature_std'}
+
+
 def test_tool(config, tmp_path, capsys):
     main = runpy.run_path(TOOL)['main']
     path, out = tmp_path / 'config.py', tmp_path / 'numbers.json'
@@ -138,7 +179,11 @@ def test_tool(config, tmp_path, capsys):
     numbers = json.loads(out.read_text())
     assert numbers['linear_last'] > 90 and numbers['knn_last'] > 90
     assert f'{numbers["knn_last"]:.2f}' in capsys.readouterr().out
-    with pytest.raises(SystemExit, match='not a file'):
+    config.custom_hooks[1].bank.dataset.labeled = False
+    config.dump(path)
+    with pytest.raises(ValueError, match='--linear needs labels'):
+        main([str(path), '--raw-pixels', '--linear'])
+    with pytest.raises(ValueError, match='no checkpoint'):
         main([str(path), str(tmp_path / 'none.pth')])
     with pytest.raises(SystemExit):
         main([str(path), '--init', '--raw-pixels'])

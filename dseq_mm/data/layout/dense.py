@@ -14,6 +14,8 @@ from pathlib import Path
 import mmcv
 import numpy as np
 
+from dseq_mm.data.checks import Findings
+from dseq_mm.data.checks.masks import check_masks
 from dseq_mm.data.clevr import SingleTaskDataset
 from dseq_mm.data.digit_files import MANIFEST, read_manifest
 from dseq_mm.data.digit_scenes import CLASSES
@@ -119,6 +121,10 @@ def check_instances(
         report.problem(f'{file}: no annotations', advice)
     for claim, wrong, total in id_claims(images, annotations, categories):
         report.verdict(f'{file}: {claim}', wrong, total)
+    masks = Findings()
+    check_masks([a for a in annotations if not a.get('ignore')], images, masks)
+    for line in masks.errors:
+        report.problem(f'{file}: {line}')
     by_path = {str(report.root / folder / i['file_name']): i for i in images}
     report.files_exist(f'{folder}: every image of {path.name} exists', by_path)
     shapes = report.decode(folder, list(by_path))

@@ -13,6 +13,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ...utils.configs import BUDGET_VARIABLE, PACKAGE, resolve_config
+from ...utils.options import read_options
 from ..suite.protocol import (
     add_options,
     data_builds,
@@ -97,8 +98,7 @@ def plan_trials(
         ValueError: If ``out`` holds the same trials made with other settings, or an
             option cannot be understood.
     """
-    if wrong := [option for option in options if '=' not in option]:
-        raise ValueError(f'--cfg-options {" ".join(wrong)}: write key=value')
+    read_options(options)
     split_options(probe)
     rows = {row.name: row for table in tables for row in table.rows}
     shared = dict(

@@ -66,6 +66,20 @@ class Tools(Launcher):
         ]
 
 
+def check_gpus(gpus: int, count: int) -> None:
+    """Make sure that there are as many GPUs as processes; without any, all run on CPUs.
+
+    Args:
+        gpus: Number of processes of each run.
+        count: Number of GPUs of this machine.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+    if 0 < count < gpus:
+        raise ValueError(f'--gpus {gpus}: this machine shows {count}')
+
+
 def execute(
     runs: Sequence[Run],
     subject: Subject,

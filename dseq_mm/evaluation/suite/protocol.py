@@ -1,6 +1,5 @@
 """What a task's config says: its protocol in words, its data, its batch."""
 
-import argparse
 import json
 import os
 import re
@@ -8,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from ...data.digit_files import MANIFEST
-from ...utils.configs import missing_advice, missing_libraries
+from ...utils.command import nearest
+from ...utils.configs import missing_advice, missing_libraries, read_config
+from ...utils.options import read_options
 from ...utils.transfer import class_token_settings, is_transfer
+from ...utils.valid_options import apply_options
 from ..knn import hook_settings
 from .subject import Subject
 from .tasks import TASKS, Task
@@ -44,11 +46,15 @@ def split_options(options: Sequence[str]) -> dict[str, list[str]]:
     for option in options:
         task, dot, setting = option.partition('.')
         if task not in TASKS or not dot or '=' not in setting:
+            near = nearest(task, TASKS)
+            meant = f', {near} is one' if near and near != task else ''
             raise ValueError(
-                f'--cfg-options {option}: write TASK.key=value, as in '
+                f'--cfg-options {option}: write TASK.key=value{meant}, as in '
                 f'linear.train_cfg.max_epochs=1. Tasks: {", ".join(TASKS)}.'
             )
         found.setdefault(task, []).append(setting)
+    for settings in found.values():
+        read_options(settings)
     return found
 
 
@@ -68,9 +74,12 @@ def load_config(path: str, options: Sequence[str] = ()) -> Config:
     """
     name = Path(path).name
     try:
-        cfg = Config.fromfile(path)
-    except (ImportError, AssertionError) as error:  # they assert their versions
-        raise MissingLibrary(missing_advice(name, str(error))) from error
+        cfg = read_config(path)
+    except ValueError as error:
+        cause = error.__cause__  # they assert their versions
+        if isinstance(cause, ImportError | AssertionError):
+            raise MissingLibrary(missing_advice(name, str(cause))) from error
+        raise
     add_options(cfg, options)
     if missing := missing_libraries(cfg):
         raise MissingLibrary(missing_advice(name, ', '.join(missing)))
@@ -87,16 +96,11 @@ def add_options(cfg: Config, options: Sequence[str]) -> None:
     Raises:
         ValueError: The config does not take an option.
     """
-    parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument('--options', nargs='+', action=DictAction, default={})
     try:
-        values = parser.parse_args(['--options', *options] if options else [])
-        cfg.merge_from_dict(values.options)
-    except (KeyError, TypeError, IndexError, argparse.ArgumentError) as error:
-        raise ValueError(
-            f'{Path(cfg.filename).name} does not take the options '
-            f'{" ".join(options)}: {error}'
-        ) from error
+        apply_options(cfg, read_options(options))
+    except ValueError as error:
+        name = Path(cfg.filename).name
+        raise ValueError(f'{name} does not take an option: {error}') from error
 
 
 def class_token_options(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ...transfer.contents import ARCHITECTURES
+from ...utils.command import nearest
 from ...utils.configs import resolve_config
 from .subject import Subject
 
@@ -154,6 +155,30 @@ def find_config(task: Task, subject: Subject) -> str:
         raise ValueError(f'{task.name} has no config for {words}') from None
 
 
+def check_names(names: str) -> list[str]:
+    """Read names of tasks.
+
+    Args:
+        names: Names separated by commas.
+
+    Returns:
+        The names.
+
+    Raises:
+        ValueError: There is no such task.
+    """
+    asked = [name.strip() for name in names.split(',') if name.strip()]
+    unknown = [name for name in asked if name not in TASKS and name != 'all']
+    if not asked or unknown:
+        near = nearest(unknown[0], TASKS) if unknown else ''
+        meant = f'; did you mean {near!r}?' if near else '.'
+        raise ValueError(
+            f'--tasks {names}: {", ".join(map(repr, unknown)) or "nothing"} is no '
+            f'task{meant} Tasks: {", ".join(TASKS)}; or all.'
+        )
+    return asked
+
+
 def choose_tasks(names: str, subject: Subject) -> tuple[dict[Task, str], list[str]]:
     """Find the tasks that the user asks for.
 
@@ -169,13 +194,7 @@ def choose_tasks(names: str, subject: Subject) -> tuple[dict[Task, str], list[st
     Raises:
         ValueError: There is no such task, or it has no config for the architecture.
     """
-    asked = [name.strip() for name in names.split(',') if name.strip()]
-    unknown = [name for name in asked if name not in TASKS and name != 'all']
-    if unknown or not asked:
-        raise ValueError(
-            f'--tasks {names}: {", ".join(map(repr, unknown)) or "nothing"} is no '
-            f'task. Tasks: {", ".join(TASKS)}; or all.'
-        )
+    asked = check_names(names)
     chosen, left_out, problems = {}, [], []
     for task in TASKS.values():
         if task.name not in asked and 'all' not in asked:

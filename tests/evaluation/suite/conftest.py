@@ -6,7 +6,6 @@ import sys
 import textwrap
 from copy import deepcopy
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,8 +70,9 @@ def _read_config(path):
 @pytest.fixture(autouse=True)
 def quick_configs(monkeypatch):
     """Read each shipped config once in all tests."""
-    quick = SimpleNamespace(fromfile=lambda path: deepcopy(_read_config(path)))
-    monkeypatch.setattr(protocol, 'Config', quick)
+    monkeypatch.setattr(
+        protocol, 'read_config', lambda path: deepcopy(_read_config(path))
+    )
 
 
 class Bench:

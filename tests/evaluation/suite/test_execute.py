@@ -13,12 +13,14 @@ from dseq_mm.evaluation.suite import Tools, execute, write_table
 
 
 def test_a_run_is_training_and_test(bench):
-    good, table = bench.run('linear', seeds=[3], options=['linear.a.b=[1,2]'])
+    good, table = bench.run(
+        'linear', seeds=[3], options=['linear.model.head.topk=[1,2]']
+    )
     folder = bench.out / 'linear' / 'seed3'
     train, test = bench.calls()
     config = train[1]
     assert config.endswith('transfer/linear_digits_28e.py')
-    options = ['--cfg-options', 'a.b=[1,2]', 'randomness.seed=3']
+    options = ['--cfg-options', 'model.head.topk=[1,2]', 'randomness.seed=3']
     assert train == [
         'train', config, '--checkpoint', str(bench.subject.path),
         '--work-dir', str(folder / 'train'), '--resume', 'auto', *options,

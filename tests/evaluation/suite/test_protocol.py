@@ -231,22 +231,27 @@ def test_options():
 
 
 def test_options_are_read_as_the_tools_do(load):
-    _, cfg, _ = load('linear', 'model.head.topk=[1,3]', 'a.b=text', 'train_cfg.x=2.5')
-    assert list(cfg.model.head.topk) == [1, 3]
-    assert (cfg.a.b, cfg.train_cfg.x) == ('text', 2.5)
-    text = protocol.settings_text(cfg)
-    assert json.loads(text)['a'] == dict(b='text')
-    assert text == protocol.settings_text(
-        load('linear', 'train_cfg.x=2.5', 'a.b=text', 'model.head.topk=[1,3]')[1]
+    _, cfg, _ = load(
+        'linear', 'model.head.topk=[1,3]', 'work_dir=a b', 'train_cfg.max_epochs=2'
     )
-    with pytest.raises(ValueError, match='does not take the options train_data'):
+    assert list(cfg.model.head.topk) == [1, 3]
+    assert (cfg.work_dir, cfg.train_cfg.max_epochs) == ('a b', 2)
+    text = protocol.settings_text(cfg)
+    assert json.loads(text)['work_dir'] == 'a b'
+    assert text == protocol.settings_text(
+        load(
+            'linear', 'train_cfg.max_epochs=2', 'work_dir=a b', 'model.head.topk=[1,3]'
+        )[1]
+    )
+    with pytest.raises(ValueError, match='does not take an option: .*pipeline.7'):
         load('linear', 'train_dataloader.dataset.pipeline.7.scale=3')
 
 
 def test_a_library_that_is_missing(load, monkeypatch):
     def fail(*_):
-        raise ModuleNotFoundError("No module named 'mmdet'")
+        error = ModuleNotFoundError("No module named 'mmdet'")
+        raise ValueError('what read_config says') from error
 
-    monkeypatch.setattr(protocol.Config, 'fromfile', fail)
+    monkeypatch.setattr(protocol, 'read_config', fail)
     with pytest.raises(ValueError, match='mmdet.*dseq_mm.doctor'):
         load('coco')
