@@ -23,20 +23,25 @@ def register_all() -> None:
 
     check_stack()
 
-    from . import data, engine, evaluation, models, regions, transfer  # noqa: F401
+    from .utils.command import quietly
+
+    with quietly():
+        from . import data, engine, evaluation, models, regions, transfer  # noqa: F401
     from .utils.configs import register_config_scopes
 
     register_config_scopes()
 
 
-def _is_doctor() -> bool:
-    """Whether Python was started as ``python -m dseq_mm.doctor``.
+def _needs_no_parts() -> bool:
+    """Whether Python was started with ``-m`` and a module that needs no other.
 
-    The doctor must come up where the imports fail, and Python imports this file first.
+    The doctor must come up where the imports fail, the launcher of processes soon, and
+    Python imports this file first.
     """
-    names = {'dseq_mm.doctor', '-mdseq_mm.doctor'}
+    modules = ('dseq_mm.doctor', 'dseq_mm.utils.torchrun')
+    names = {mark + name for name in modules for mark in ('', '-m')}
     return sys.argv[0] == '-m' and not names.isdisjoint(sys.orig_argv)
 
 
-if not _is_doctor():
+if not _needs_no_parts():
     register_all()

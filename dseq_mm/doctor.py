@@ -9,9 +9,10 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 
-from .utils import stack
+from .utils import command, stack
 from .version import __version__
 
 
@@ -120,12 +121,16 @@ def own_problem() -> str:
     return ''
 
 
-def main() -> int:
+def main(argv: Sequence[str] = ()) -> int:
     """Print the report.
+
+    Args:
+        argv: Arguments.
 
     Returns:
         0 if pre-training can run, 1 otherwise.
     """
+    command.Parser(description=__doc__.splitlines()[0]).parse_args(argv)
     findings = probe_all()
     for name, text in machine_rows():
         print(f'{name:<10}{text}')
@@ -154,4 +159,4 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(command.run(main))

@@ -18,6 +18,7 @@ import torch
 from dseq_mm.evaluation import ablation
 from dseq_mm.evaluation.launcher import parse_seeds, say
 from dseq_mm.evaluation.suite import installed_versions
+from dseq_mm.utils import command
 from dseq_mm.utils.configs import BUDGET_VARIABLE
 
 TOOLS = Path(__file__).resolve().parent
@@ -32,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     known = [*ablation.TABLES, 'all']
@@ -51,7 +52,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        '--jobs', type=int, default=1, help='runs at once, for small ones on the CPU'
+        '--jobs',
+        type=command.whole_number(1),
+        default=1,
+        help='runs at once, for small ones on the CPU',
     )
     where.add_argument(
         '--devices',
@@ -63,6 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--cfg-options',
         nargs='+',
+        action='extend',
         default=[],
         metavar='KEY=VALUE',
         help='override settings of all configs',
@@ -70,6 +75,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--evaluate-options',
         nargs='+',
+        action='extend',
         default=[],
         metavar='TASK.KEY=VALUE',
         help='--cfg-options of tools/evaluate.py, which measures the large budgets',
@@ -77,10 +83,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--dry-run', action='store_true', help='list the commands and do nothing'
     )
-    args = parser.parse_args(argv)
-    if args.jobs < 1:
-        parser.error('--jobs is at least 1')
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,29 +101,28 @@ def main(argv: list[str] | None = None) -> int:
     out = args.out or Path('work_dirs') / f'ablate_{args.budget}'
     out = out.expanduser().absolute()
     processes = args.devices[0].count(',') + 1 if args.devices else 1
-    try:
-        trials, notes = ablation.plan_trials(
-            tables.values(),
-            args.budget,
-            args.seeds,
-            out,
-            args.cfg_options,
-            args.evaluate_options,
-            processes,
-        )
-        if not args.dry_run:
-            visible = os.environ.get('CUDA_VISIBLE_DEVICES')
-            ablation.check_devices(args.devices, torch.cuda.device_count(), visible)
-            ablation.check_data(trials)
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
+    command.check_folder(out, '--out')
+    if not args.dry_run:
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+        ablation.check_devices(args.devices, torch.cuda.device_count(), visible)
+    trials, notes = ablation.plan_trials(
+        tables.values(),
+        args.budget,
+        args.seeds,
+        out,
+        args.cfg_options,
+        args.evaluate_options,
+        processes,
+    )
+    if not args.dry_run:
+        ablation.check_data(trials)
     for note in notes:
         say(note)
     study = ablation.Study(TOOLS, args.jobs, args.devices)
     if args.dry_run:
         for trial in trials:
-            for command in study.commands(trial):
-                say(f'{BUDGET_VARIABLE}={args.budget} {shlex.join(command)}')
+            for words in study.commands(trial):
+                say(f'{BUDGET_VARIABLE}={args.budget} {shlex.join(words)}')
         return 0
     good = study.carry_out(
         trials,
@@ -135,4 +137,4 @@ def main(argv: list[str] | None = None) -> int:
 if __name__ == '__main__':
     # ended from outside, it ends what it has started
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    sys.exit(command.run(main))

@@ -11,10 +11,15 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+
 from dseq_mm.evaluation import suite
 from dseq_mm.evaluation.launcher import parse_seeds, say
+from dseq_mm.utils import command
+from dseq_mm.utils.resume import check_file
 
 TOOLS = Path(__file__).resolve().parent
+ONE_OR_MORE = command.whole_number(1)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -26,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(
+    parser = command.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
@@ -51,9 +56,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='add the same networks from random weights, under the same budget',
     )
-    parser.add_argument('--gpus', type=int, default=1, help='processes of each run')
     parser.add_argument(
-        '--jobs', type=int, default=1, help='runs at once, for small ones on the CPU'
+        '--gpus', type=ONE_OR_MORE, default=1, help='processes of each run'
+    )
+    parser.add_argument(
+        '--jobs',
+        type=ONE_OR_MORE,
+        default=1,
+        help='runs at once, for small ones on the CPU',
     )
     parser.add_argument(
         '--cfg-options',
@@ -67,8 +77,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--dry-run', action='store_true', help='list the commands and do nothing'
     )
     args = parser.parse_args(argv)
-    if args.gpus < 1 or args.jobs < 1 or (args.gpus > 1 and args.jobs > 1):
-        parser.error('--gpus and --jobs are at least 1, and only one of them more')
+    if args.gpus > 1 and args.jobs > 1:
+        parser.error('only one of --gpus and --jobs is more than 1')
     return args
 
 
@@ -82,28 +92,31 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0 if every run is done.
     """
     args = parse_args(argv)
-    try:
-        subject = suite.read_subject(args.checkpoint)
-        name = f'evaluate_{subject.path.stem}_{subject.sha256[:8]}'
-        out = (args.out or Path('work_dirs') / name).expanduser().absolute()
-        runs, notes = suite.plan_runs(
-            subject,
-            args.tasks,
-            out,
-            args.seeds,
-            args.random_init,
-            args.gpus,
-            args.cfg_options,
-        )
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(str(error)) from None
+    check_file(args.checkpoint)
+    if args.out:
+        command.check_folder(args.out, '--out')
+    suite.check_names(args.tasks)
+    suite.check_gpus(args.gpus, torch.cuda.device_count())
+    subject = suite.read_subject(args.checkpoint)
+    name = f'evaluate_{subject.path.stem}_{subject.sha256[:8]}'
+    out = (args.out or Path('work_dirs') / name).expanduser().absolute()
+    command.check_folder(out, '--out')
+    runs, notes = suite.plan_runs(
+        subject,
+        args.tasks,
+        out,
+        args.seeds,
+        args.random_init,
+        args.gpus,
+        args.cfg_options,
+    )
     for note in notes:
         say(note)
     tools = suite.Tools(TOOLS, gpus=args.gpus, jobs=args.jobs)
     if args.dry_run:
         for run in runs:
-            for command in tools.commands(run, subject):
-                say(shlex.join(command))
+            for words in tools.commands(run, subject):
+                say(shlex.join(words))
         return 0
     for task, protocol in {run.task: run.protocol for run in runs}.items():
         say(f'{task}: {protocol}')
@@ -122,4 +135,4 @@ def main(argv: list[str] | None = None) -> int:
 if __name__ == '__main__':
     # ended from outside, it ends what it has started
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main())
+    sys.exit(command.run(main))

@@ -1,8 +1,10 @@
 """Write the backbone of a pre-training checkpoint as a file of its own."""
 
-import argparse
+import sys
 
 from dseq_mm.transfer.export import LAYOUTS, export_backbone, loading_snippet
+from dseq_mm.utils import command
+from dseq_mm.utils.resume import check_file
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -11,16 +13,15 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: Arguments of the command line; those of the process by default.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command.Parser(description=__doc__)
     parser.add_argument('checkpoint', help='pre-training checkpoint')
     parser.add_argument('out', help='file to write: .pth or .safetensors')
     parser.add_argument('--encoder', choices=('target', 'context'), default='target')
     parser.add_argument('--layout', choices=LAYOUTS, default='mmpretrain')
     args = parser.parse_args(argv)
-    try:
-        meta = export_backbone(args.checkpoint, args.out, args.encoder, args.layout)
-    except (OSError, ValueError) as error:
-        parser.exit(1, f'{error}\n')
+    check_file(args.checkpoint)
+    command.check_output(args.out, 'OUT')
+    meta = export_backbone(args.checkpoint, args.out, args.encoder, args.layout)
     facts = ', '.join(f'{k} {v}' for k, v in meta['architecture'].items())
     print(f'{args.out}: {meta["encoder"]} encoder, names of {meta["layout"]}')
     print(f'  {facts}')
@@ -29,4 +30,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

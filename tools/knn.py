@@ -2,15 +2,19 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 
 from dseq_mm.evaluation.knn import extract_config, hook_settings, knn_metrics
 from dseq_mm.evaluation.probe import linear_accuracy
 from dseq_mm.transfer.checkpoint import install_safe_loader
-from dseq_mm.utils.configs import resolve_config
+from dseq_mm.utils import command, launch
+from dseq_mm.utils.building import name_parts
+from dseq_mm.utils.configs import read_config
+from dseq_mm.utils.options import add_options_argument
+from dseq_mm.utils.resume import check_file
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -22,7 +26,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     Returns:
         The options.
     """
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = command.Parser(description=__doc__)
     parser.add_argument('config', help='pre-training config with a KNNHook')
     parser.add_argument('checkpoint', nargs='?', help='checkpoint or exported backbone')
     parser.add_argument('--encoder', choices=('target', 'context'))
@@ -32,12 +36,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--raw-pixels', action='store_true', help='take the pixels as features'
     )
-    parser.add_argument('--seed', type=int, default=0, help='seed of --init')
+    parser.add_argument('--seed', type=command.SEED, default=0, help='seed of --init')
     parser.add_argument(
         '--linear', action='store_true', help='add a quick linear probe (scikit-learn)'
     )
     parser.add_argument('--out', type=Path, help='also write the numbers as JSON')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    add_options_argument(parser)
     args = parser.parse_args(argv)
     if (args.checkpoint is not None) + args.init + args.raw_pixels != 1:
         parser.error('give one of: a checkpoint, --init, --raw-pixels')
@@ -52,29 +56,34 @@ def main(argv: list[str] | None = None) -> None:
     """
     args = parse_arguments(argv)
     install_safe_loader()
-    try:
-        if args.out and not args.out.parent.is_dir():
-            raise FileNotFoundError(f'make the folder {args.out.parent} first')
-        cfg = Config.fromfile(resolve_config(args.config))
-        cfg.merge_from_dict(args.cfg_options)
+    if args.out:
+        command.check_output(args.out, '--out')
+    if args.checkpoint:
+        check_file(args.checkpoint)
+    cfg = read_config(args.config)
+    launch.change_config(cfg, args.cfg_options)
+    settings = hook_settings(cfg)
+    options = {k: settings[k] for k in ('k', 'temperature') if k in settings}
+    with name_parts(cfg):
         bank, queries = extract_config(
             cfg, args.checkpoint, args.encoder, args.seed, args.raw_pixels
         )
-        settings = hook_settings(cfg)
-        options = {k: settings[k] for k in ('k', 'temperature') if k in settings}
-        metrics = knn_metrics(bank, queries, device=get_device(), **options)
-        if args.linear:
-            for name in sorted(bank.keys() - {'labels'}):
-                metrics[f'linear_{name}'] = linear_accuracy(
-                    bank[name], bank['labels'], queries[name], queries['labels']
-                )
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(str(error)) from None
+    if args.linear and queries is None:
+        raise ValueError(
+            '--linear needs labels: KNNHook has no query, or its bank none'
+        )
+    metrics = knn_metrics(bank, queries, device=get_device(), **options)
+    if args.linear:
+        for name in sorted(bank.keys() - {'labels'}):
+            metrics[f'linear_{name}'] = linear_accuracy(
+                bank[name], bank['labels'], queries[name], queries['labels']
+            )
     for name, value in metrics.items():
         print(f'{name:16} {value:8.2f}')
     if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

@@ -15,7 +15,7 @@ DSEQ_VENV=$VENV bash tools/setup_env.sh
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 parallel=()
 if [ "$(env -u OMP_NUM_THREADS nproc)" -gt 1 ]; then  # nproc obeys that variable
-    parallel=(-n 2)
+    parallel=(-n 2 --dist worksteal)
 fi
 
 ruff check .

@@ -7,8 +7,9 @@
 # is saved, ends with status 75, and is queued again, unless it was cancelled. It goes on
 # where it stopped, since --resume auto is among its arguments from the start.
 #
-# Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS; GRACE (120),
-# the seconds before the end of the time limit at which the training is to be saved.
+# Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (5), SRUN_ARGS; PORT, which
+# follows from the number of the job if it is not set; GRACE (120), the seconds before
+# the end of the time limit at which the training is to be saved.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
@@ -19,6 +20,14 @@ TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 GPUS=${GPUS:-8}
 GPUS_PER_NODE=${GPUS_PER_NODE:-8}
 INTERRUPTED=75
+for name in GPUS GPUS_PER_NODE; do
+    if ! [[ ${!name} =~ ^[1-9][0-9]*$ ]]; then
+        echo "$0: error: $name is a number from 1, not '${!name}'" >&2
+        exit 2
+    fi
+done
+# one port for all processes of this run, and another one for the next
+export MASTER_PORT=${PORT:-${MASTER_PORT:-$((20000 + ${SLURM_JOB_ID:-$$} % 20000))}}
 mkdir -p "$4"
 export DSEQ_MM_STATUS=$4/.status # srun's own is that of the last task to be killed
 

@@ -5,9 +5,10 @@ python tools/test.py CONFIG CHECKPOINT --out metrics.json --show-dir FOLDER
 """
 
 import argparse
+import sys
 
 from dseq_mm.transfer.checkpoint import install_safe_loader
-from dseq_mm.utils import launch
+from dseq_mm.utils import command, launch
 from dseq_mm.utils.metrics import write_metrics
 from dseq_mm.utils.pictures import draw_predictions
 from dseq_mm.utils.processes import leave_group, prepare_distributed
@@ -24,7 +25,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
+    parser = command.Parser(description='Evaluate a checkpoint.')
     launch.add_common_arguments(parser)
     parser.add_argument('checkpoint', help='path of a checkpoint')
     parser.add_argument('--out', metavar='FILE', help='write the metrics there as JSON')
@@ -46,8 +47,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = launch.load_config(args)
     check_file(args.checkpoint)
+    if args.out:
+        command.check_output(args.out, '--out')
     notes = fit_to_trained(cfg, args.checkpoint)
     if args.show_dir:
+        command.check_folder(args.show_dir, '--show-dir')
         notes += draw_predictions(cfg, args.show_dir)
     install_safe_loader()
     notes += prepare_distributed(cfg, args.launcher)
@@ -67,4 +71,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

@@ -6,9 +6,10 @@ python tools/train.py mask-rcnn_vitb16_25e_coco --checkpoint dseq_vitb16.pth
 """
 
 import argparse
+import sys
 
 from dseq_mm.transfer.checkpoint import install_safe_loader
-from dseq_mm.utils import launch
+from dseq_mm.utils import command, launch, own_data
 from dseq_mm.utils.processes import leave_group, prepare_distributed
 from dseq_mm.utils.resume import NEWEST, set_resume
 from dseq_mm.utils.transfer import is_transfer, start_backbone, start_resumed
@@ -23,13 +24,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(description='Train with a config.')
+    parser = command.Parser(description='Train with a config.')
     launch.add_common_arguments(parser)
     parser.add_argument(
         '--data',
-        metavar='FOLDER',
-        help='train on all images under this folder, without labels, instead of the '
-        "config's data set",
+        nargs='+',
+        action='extend',
+        metavar='PLACE',
+        help="train on images without labels instead of the config's data set: all "
+        'under a folder, those of a list (LIST.txt, one path per line) or of tar '
+        "archives ('shards-{000..011}.tar'), or of several of these",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -93,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     else:
         notes += start_backbone(cfg, args.checkpoint, args.from_scratch)
     if args.data:
-        notes += launch.use_folder(cfg, args.data)
+        notes += own_data.use_data(cfg, args.data)
     if args.no_validate:
         notes += launch.disable_validation(cfg)
     if args.amp:
@@ -107,4 +111,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

@@ -2,21 +2,29 @@
 """Draw image, saliency and ordered regions of a few samples.
 
 python tools/visualize_regions.py CONFIG CHECKPOINT OUT.png --num 6
+python tools/visualize_regions.py CONFIG CHECKPOINT OUT.png --data FOLDER_OF_IMAGES
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from matplotlib.backend_bases import FigureCanvasBase
+from mmengine.config import Config
 from mmengine.dataset import default_collate
+from mmpretrain.models.utils import to_2tuple
 from mmpretrain.registry import DATASETS, MODELS
 
 from dseq_mm.models import DiscriminativeMaskGenerator, TrainingClock
 from dseq_mm.transfer.checkpoint import install_safe_loader, load_checkpoint
 from dseq_mm.transfer.contents import check_finite, check_types, state_dict_of
 from dseq_mm.transfer.initialize import compare_keys
-from dseq_mm.utils.configs import resolve_config
+from dseq_mm.utils import command, launch
+from dseq_mm.utils.building import name_parts
+from dseq_mm.utils.configs import read_config
+from dseq_mm.utils.options import add_options_argument
+from dseq_mm.utils.resume import check_file
 from dseq_mm.visualization import draw_regions
 
 
@@ -29,31 +37,80 @@ def parse_args(argv=None) -> argparse.Namespace:
     Returns:
         The arguments.
     """
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = command.Parser(description=__doc__.split('\n')[0])
     parser.add_argument('config', help='pre-training config, path or name')
     parser.add_argument('checkpoint', help='pre-training checkpoint')
     parser.add_argument('out', help='picture to write: .png, .pdf or .svg')
-    parser.add_argument('--num', type=int, default=6, help='how many samples')
-    parser.add_argument('--start', type=int, default=0, help='index of the first')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument(
+        '--num', type=command.whole_number(1), default=6, help='how many samples'
+    )
+    parser.add_argument(
+        '--start', type=command.whole_number(0), default=0, help='index of the first'
+    )
+    parser.add_argument(
+        '--data',
+        nargs='+',
+        metavar='PLACE',
+        help='draw these images, whole, resized to the size of the network: folders, '
+        'lists (.txt) or tar archives',
+    )
+    add_options_argument(parser)
     return parser.parse_args(argv)
 
 
-def load_samples(cfg: Config, start: int, num: int) -> dict:
-    """Samples of the evaluation data set if there is one, else of the training set.
+def check_picture(out: str) -> None:
+    """Make sure that the picture can be written, before anything is computed.
+
+    Args:
+        out: Its path.
+
+    Raises:
+        ValueError: If it cannot, or its suffix is no picture's.
+    """
+    command.check_output(out, 'OUT')
+    known = FigureCanvasBase.get_supported_filetypes()
+    if Path(out).suffix[1:].lower() not in known:
+        raise ValueError(f'OUT {out}: pictures are .{", .".join(sorted(known))}')
+
+
+def choose_images(cfg: Config, places: list[str] | None) -> dict:
+    """The data set to draw: one's own, else that of evaluation, else of training.
 
     Args:
         cfg: Pre-training config.
+        places: What ``--data`` gave.
+
+    Returns:
+        Config of the data set.
+    """
+    if places:
+        height, width = to_2tuple(cfg.model.backbone.get('img_size', 224))
+        resize = dict(type='Resize', scale=(width, height), backend='pillow')
+        pipeline = [dict(type='LoadImage'), resize, dict(type='PackInputs')]
+        return dict(type='OwnImages', sources=places, pipeline=pipeline)
+    dataset = cfg.train_dataloader.dataset
+    for hook in cfg.get('custom_hooks') or []:
+        dataset = (hook.get('query') or dict(dataset=dataset))['dataset']
+    return dataset
+
+
+def load_samples(dataset: dict, start: int, num: int) -> dict:
+    """Some samples, spread over a data set.
+
+    Args:
+        dataset: Config of the data set.
         start: Index of the first sample.
         num: How many.
 
     Returns:
         A collated batch.
+
+    Raises:
+        ValueError: There are fewer samples than ``start``.
     """
-    dataset = cfg.train_dataloader.dataset
-    for hook in cfg.get('custom_hooks') or []:
-        dataset = hook.get('query', dict(dataset=dataset))['dataset']
     dataset = DATASETS.build(dataset)
+    if start >= len(dataset):
+        raise ValueError(f'--start {start}: there are {len(dataset)} samples')
     step = max(1, (len(dataset) - start) // num)  # spread over the classes
     indices = range(start, len(dataset), step)
     return default_collate([dataset[index] for index in list(indices)[:num]])
@@ -97,17 +154,22 @@ def main(argv=None) -> None:
     """
     args = parse_args(argv)
     install_safe_loader()
-    cfg = Config.fromfile(resolve_config(args.config))
-    cfg.merge_from_dict(args.cfg_options)
-    model = MODELS.build(cfg.model).eval()
-    generator = model.mask_generator
+    check_picture(args.out)
+    check_file(args.checkpoint)
+    cfg = read_config(args.config)
+    launch.change_config(cfg, args.cfg_options)
+    with name_parts(cfg):
+        model = MODELS.build(cfg.model).eval()
+    generator = getattr(model, 'mask_generator', None)
     if not isinstance(generator, DiscriminativeMaskGenerator):
         raise ValueError(
-            f'{args.config} has no regions to draw: its mask generator is a '
+            f'{args.config} has no regions to draw: its mask generator is '
             f'{type(generator).__name__}. Use a DSeq-JEPA config.'
         )
     load_weights(model, args)
-    raw = load_samples(cfg, args.start, args.num)
+    with name_parts(cfg):
+        dataset = choose_images(cfg, args.data)
+        raw = load_samples(dataset, args.start, args.num)
     batch = model.data_preprocessor(raw)
     encoded = model.encode_target(batch['inputs'])
     index = torch.tensor([sample.sample_idx for sample in batch['data_samples']])
@@ -131,7 +193,4 @@ def main(argv=None) -> None:
 
 
 if __name__ == '__main__':
-    try:
-        main()
-    except (FileNotFoundError, ValueError) as error:
-        raise SystemExit(str(error)) from None
+    sys.exit(command.run(main))

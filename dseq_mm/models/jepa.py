@@ -152,11 +152,13 @@ class JEPA(BaseSelfSupervisor):
             ``loss`` and, for the log, its terms and what the mask generator counted.
 
         Raises:
-            ValueError: If the samples carry no index, or nobody has set the clock.
+            ValueError: If the images are not of the predictor's grid, the samples
+                carry no index, or nobody has set the clock.
         """
         sample_idx = sample_indices(data_samples, inputs.device)
         clock = check_clock(self.clock)
         encoded = self.encode_target(inputs)  # full image, no gradient
+        _check_grid(tuple(encoded.grid), getattr(self.neck, 'grid_size', None))
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             plan = self.mask_generator(encoded, sample_idx, clock, self.latent_loss)
         if self.unrolled:
@@ -226,6 +228,17 @@ class JEPA(BaseSelfSupervisor):
         context = plan.gather(patches, plan.context_ids)
         target = plan.gather(as_target(patches.detach()), plan.target_ids)
         return self.head.loss(self.neck(context, plan), target, plan)
+
+
+def _check_grid(grid: tuple[int, int], own: Sequence[int] | None) -> None:
+    """Raise unless images have the rows and columns that the predictor is for."""
+    if own is not None and grid != tuple(own):
+        raise ValueError(
+            f'the images have {grid[0]} rows and {grid[1]} columns of patches, the '
+            f'predictor was built for {own[0]} and {own[1]}: make the crop of the data '
+            'pipeline equal to img_size of the backbone (that and the scale of '
+            'RandomResizedCrop are height, width; that of Resize is width, height)'
+        )
 
 
 @MODELS.register_module()

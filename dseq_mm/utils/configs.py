@@ -1,6 +1,8 @@
 """Finding configs: by name, and across packages in ``_base_``."""
 
+import ast
 import sys
+import traceback
 from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib import import_module, metadata
@@ -10,6 +12,8 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+
+from .command import quietly
 
 PACKAGE = Path(__file__).resolve().parents[1]
 #: Environment variable that names the base of the configs in ``configs/ablations``.
@@ -77,6 +81,8 @@ def resolve_config(name: str) -> str:
     _add_projects()
     if Path(name).is_file():
         return name
+    if Path(name).is_dir():
+        raise ValueError(f'{name} is a folder; name one of the configs in it')
     package, separator, inner = name.rpartition('::')
     package = package or 'dseq_mm'
     wanted = Path(inner if inner.endswith('.py') else f'{inner}.py')
@@ -92,6 +98,56 @@ def resolve_config(name: str) -> str:
         f'{name!r} is neither a file nor a config of {package}. '
         f'Near it: {", ".join(near) or "none"} (in {_config_folder(package)}).'
     )
+
+
+def read_config(name: str) -> Config:
+    """Read a config.
+
+    Args:
+        name: See :func:`resolve_config`.
+
+    Returns:
+        The config.
+
+    Raises:
+        ValueError: If there is no such config, a library that it needs cannot be
+            imported, or something is wrong in it: with file and line.
+    """
+    path = resolve_config(name)
+    if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise ValueError(f'{path} is no config: those end in .py, .json, .yaml or .yml')
+    try:
+        return Config.fromfile(path)
+    except ImportError as error:
+        text = str(error).partition(', the current sys.path')[0]
+        cause = f': {error.__cause__}' if error.__cause__ else ''
+        text = missing_advice(Path(path).name, text + cause)
+        raise ValueError(text) from error
+    except SyntaxError as error:
+        raise ValueError(_syntax_error(path) or f'{path}: {error}') from error
+    except Exception as error:  # whatever the code of a config runs into
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f for f in frames if f.name == '<module>' and f.line is not None]
+        own = [f for f in lines if PACKAGE / 'utils' not in Path(f.filename).parents]
+        tail = own[-1] if own and own[-1].filename.endswith('.py') else None
+        read = tail is not None and _is_config(tail.filename, path)
+        place = f'{tail.filename}, line {tail.lineno}' if read else path
+        raise ValueError(f'{place}: {type(error).__name__}: {error}') from error
+
+
+def _is_config(file: str, path: str) -> bool:
+    return 'configs' in Path(file).parts or Path(file).resolve() == Path(path).resolve()
+
+
+def _syntax_error(path: str) -> str:
+    """Where a config, or one that it is based on, is no Python; empty if nowhere."""
+    try:
+        ast.parse(Path(path).read_text(encoding='utf-8'))
+        bases = Config._get_base_files(path)
+    except SyntaxError as error:
+        return f'{path}, line {error.lineno}: {error.msg}'
+    found = (_syntax_error(Config._get_cfg_path(base, path)[0]) for base in bases)
+    return next(filter(None, found), '')
 
 
 def bare_type(cfg: dict) -> str:
@@ -152,7 +208,8 @@ def _types(node: Any) -> Iterator[str]:
 
 def _imports(library: str) -> bool:
     try:
-        import_module(library)
+        with quietly():
+            import_module(library)
     except (ImportError, AssertionError):  # they assert the versions they need
         return False
     return True

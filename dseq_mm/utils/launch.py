@@ -8,38 +8,36 @@ import argparse
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..engine.preemption import TrainingInterrupted
+from .building import name_parts
+from .command import begin_work, check_folder
 from .configs import (
     BUDGET_VARIABLE,
     bare_type,
     missing_advice,
     missing_libraries,
+    read_config,
     resolve_config,
 )
 from .metrics import write_metrics
-from .processes import leave_group, process_rank
+from .options import add_options_argument
+from .processes import check_launcher, leave_group, process_rank
+from .readers import MMENGINE_HOOKS
+from .valid_options import apply_options, check_config
 from .work_dir import WorkDirLock
-
-MMENGINE_HOOKS = (
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-)
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif')
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,13 +54,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir', help='where logs and results go (work_dirs/NAME_OF_CONFIG)'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: key=value pairs, as in '
-        'train_dataloader.batch_size=64 or key="[a,b]"; nested brackets need quotes',
-    )
+    add_options_argument(parser)
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
     )
@@ -85,12 +77,9 @@ def load_config(args: argparse.Namespace) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     path = resolve_config(args.config)
-    try:
-        cfg = Config.fromfile(path)
-    except ImportError as error:
-        raise ValueError(missing_advice(Path(path).name, str(error))) from error
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    check_launcher(args.launcher)
+    cfg = read_config(path)
+    change_config(cfg, args.cfg_options)
     if missing := missing_libraries(cfg):
         raise ValueError(missing_advice(Path(path).name, ', '.join(missing)))
     if args.work_dir is not None:
@@ -100,10 +89,48 @@ def load_config(args: argparse.Namespace) -> Config:
         budget = cfg.env_variables.get(BUDGET_VARIABLE)
         name = '_'.join(filter(None, [Path(path).stem, budget]))
         cfg.work_dir = str(Path('work_dirs') / name)
+    check_folder(cfg.work_dir, '--work-dir')
     for field in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(field) is not None:
             _set_dataloader_defaults(cfg[field], cfg.get('default_scope'))
     return cfg
+
+
+def change_config(cfg: Config, options: dict[str, Any]) -> None:
+    """Apply ``--cfg-options``, and refuse what nothing reads in them or in hooks.
+
+    Args:
+        cfg: Changed in place.
+        options: Dotted key to value.
+
+    Raises:
+        ValueError: See :func:`.apply_options` and :func:`.check_config`.
+    """
+    notes = apply_options(cfg, options)
+    check_config(cfg)
+    fit_workers(cfg)
+    for note in notes if process_rank() == 0 else ():
+        print(f'Warning: {note}', file=sys.stderr)
+
+
+def fit_workers(cfg: Config) -> None:
+    """Let loaders without worker processes have none of the settings of workers.
+
+    ``num_workers=0`` alone would be refused by PyTorch where a config keeps its
+    workers between epochs.
+
+    Args:
+        cfg: Changed in place.
+    """
+    loaders = [cfg.get(f'{name}_dataloader') for name in ('train', 'val', 'test')]
+    for hook in cfg.get('custom_hooks') or []:
+        loaders += hook.values() if isinstance(hook, dict) else ()
+    for loader in loaders:
+        if not isinstance(loader, dict) or 'dataset' not in loader:
+            continue
+        if loader.get('num_workers', 0) == 0:
+            for name in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                loader.pop(name, None)
 
 
 def _set_dataloader_defaults(loader, scope):
@@ -211,61 +238,6 @@ def turn_off_hooks(cfg: Config) -> None:
             del hooks[name]
 
 
-def use_folder(cfg: Config, folder: str) -> list[str]:
-    """Apply ``--data``: train on all images under a folder, without labels.
-
-    The innermost training data set is replaced, its pipeline and wrappers stay. Hooks
-    that need labels go.
-
-    Args:
-        cfg: Changed in place.
-        folder: The folder; images may lie in sub-folders.
-
-    Returns:
-        Lines for the log.
-
-    Raises:
-        ValueError: If the folder is missing or has no image, or if the config
-            concatenates several data sets.
-    """
-    path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise ValueError(f'--data {folder}: there is no such folder.')
-    if not _has_image(path):
-        raise ValueError(
-            f'--data {folder}: no image in it or below it '
-            f'(looked for {", ".join(IMAGE_SUFFIXES)}).'
-        )
-    holder, key = cfg.train_dataloader, 'dataset'
-    while 'dataset' in holder[key]:
-        holder, key = holder[key], 'dataset'
-    replaced = holder[key]
-    if 'datasets' in replaced:
-        raise ValueError(
-            f'--data cannot replace a {bare_type(replaced)} of several data sets; '
-            'write a config with one train_dataloader.dataset.'
-        )
-    holder[key] = ConfigDict(
-        type='CustomDataset',
-        data_root='',
-        data_prefix=str(path),
-        with_label=False,
-        pipeline=replaced.pipeline,
-    )
-    return [
-        f'Training on the images under {path} instead of {bare_type(replaced)}.',
-        *drop_hooks(cfg, 'KNNHook', f'the images of {path} have no labels'),
-    ]
-
-
-def _has_image(path):
-    return any(
-        name.lower().endswith(IMAGE_SUFFIXES)
-        for _, _, names in os.walk(path, followlinks=True)
-        for name in names
-    )
-
-
 def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -> Any:
     """Build the runner, write the notes to its log, and run it.
 
@@ -290,14 +262,19 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
     with ExitStack() as stack:
         if method == 'train' and process_rank() == 0:
             stack.enter_context(WorkDirLock(cfg.work_dir))
-        runner = build(cfg)
+        with name_parts(cfg):
+            runner = build(cfg)
         for note in notes:
             runner.logger.info(note)
-        if method == 'train':
-            _check_epoch(runner.train_loop)
-            _check_batch(runner, given)
+        runner.register_hook(_WorkHook(), 'LOWEST')
         try:
-            return getattr(runner, method)()
+            with name_parts(cfg):
+                if method == 'train':
+                    _check_epoch(runner.train_loop)
+                    _check_length(runner.train_loop)
+                    _check_best(runner)
+                    _check_batch(runner, given)
+                return getattr(runner, method)()
         except TrainingInterrupted as interrupted:
             _leave_status(interrupted)
             leave_group()  # all processes end here, in order
@@ -314,12 +291,42 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
             runner.call_hook('close_bar')
 
 
+class _WorkHook(Hook):
+    """Notes when all is built and the first batch is due."""
+
+    def before_train_epoch(self, runner) -> None:
+        begin_work()
+
+    def before_test_epoch(self, runner) -> None:
+        begin_work()
+
+
 def _leave_status(interrupted):
     """Tell the shell scripts what torchrun's and srun's own status hides."""
     if path := os.environ.get('DSEQ_MM_STATUS'):
         draft = f'{path}.{socket.gethostname()}.{os.getpid()}'
         Path(draft).write_text(f'{interrupted.code} {interrupted.signal_name}')
         os.replace(draft, path)
+
+
+def _check_length(loop):
+    """Complain about a training of nothing, which mmengine ends without a word."""
+    for name in ('max_epochs', 'max_iters'):
+        number = getattr(loop, f'_{name}', None)
+        if number is not None and number < 1:
+            raise ValueError(f'train_cfg.{name} is {number}: train for 1 or more')
+
+
+def _check_best(runner):
+    """Complain about ``save_best`` where nothing measures, which mmengine ignores."""
+    measured = runner._val_loop is not None or has_hook(runner.cfg, 'KNNHook')
+    wanted = [getattr(hook, 'save_best', None) for hook in runner.hooks]
+    if any(wanted) and not measured:
+        raise ValueError(
+            f'save_best={next(filter(None, wanted))!r}, but nothing is measured in '
+            'this training: there is no validation and no KNNHook. Leave '
+            'default_hooks.checkpoint.save_best out.'
+        )
 
 
 def _check_epoch(loop):

@@ -11,6 +11,40 @@ from mmengine.dist import barrier, get_rank, is_distributed
 
 from .configs import bare_type
 
+#: What each launcher sets in the environment of its processes, for mmengine.
+_VARIABLES = dict(
+    pytorch=('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'),
+    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'MASTER_ADDR'),
+)
+_SCRIPTS = dict(
+    pytorch='tools/dist_train.sh or tools/dist_test.sh',
+    slurm='tools/slurm_train.sh',
+    mpi='mpirun, with MASTER_ADDR set,',
+)
+
+
+def check_launcher(launcher: str) -> None:
+    """Make sure that the process was started by its launcher.
+
+    Args:
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+
+    Raises:
+        ValueError: If what the launcher sets is missing, or there are more processes
+            than GPUs.
+    """
+    missing = [n for n in _VARIABLES.get(launcher, ()) if n not in os.environ]
+    if missing and not is_distributed():
+        raise ValueError(
+            f'--launcher {launcher} is for processes that {_SCRIPTS[launcher]} starts; '
+            f'{", ".join(missing)} not set'
+        )
+    number = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    devices = torch.cuda.device_count() if launcher == 'pytorch' else 0
+    if torch.cuda.is_available() and 0 < devices < number:
+        raise ValueError(f'{number} processes, but this machine shows {devices} GPUs')
+
 
 def prepare_distributed(cfg: Config, launcher: str) -> list[str]:
     """Set the launcher and, without a GPU, what mmengine cannot do itself.

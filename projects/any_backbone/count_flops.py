@@ -7,6 +7,7 @@ end of the curriculum; images and weights are drawn from one seed.
 """
 
 import logging
+import sys
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dseq_mm.models import TrainingClock
+from dseq_mm.utils import command
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS, PROJECT = 'configs', 'projects/any_backbone/configs'
@@ -72,8 +74,13 @@ def count_parts(config: str, unrolled: bool, batch: int) -> list[float]:
     return [flop / batch / 1e9 for flop in (target, context, prediction)]
 
 
-def main() -> None:
-    """Print the table."""
+def main(argv: list[str] | None = None) -> None:
+    """Print the table.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    command.Parser(description=__doc__.splitlines()[0]).parse_args(argv)
     logging.disable(logging.WARNING)  # of the initialization
     print('| config | target encoder | context encoder | predictor |')
     print('|---|---|---|---|')
@@ -84,4 +91,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

@@ -5,7 +5,7 @@ python -m projects.dmt_jepa.measure_targets
 Shape legend: ``B`` images, ``P`` patches of a grid ``(H, W)``, ``D`` channels.
 """
 
-import argparse
+import sys
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 from dseq_mm.models.jepa import as_target
 from dseq_mm.plan import PredictionPlan
+from dseq_mm.utils import command
 
 from .aggregation import QUERIES, LocalAggregation
 
@@ -85,15 +86,21 @@ def targets_at_start(
     return head.targets(features, grid, plan)
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--grid', type=int, nargs=2, default=[14, 14])
-    parser.add_argument('--dims', type=int, default=768)
-    parser.add_argument('--heads', type=int, default=12)
-    parser.add_argument('--batch', type=int, default=32)
+def main(argv: list[str] | None = None) -> None:
+    """Print the table.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = command.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--grid', type=command.whole_number(1), nargs=2, default=[14, 14]
+    )
+    parser.add_argument('--dims', type=command.whole_number(1), default=768)
+    parser.add_argument('--heads', type=command.whole_number(1), default=12)
+    parser.add_argument('--batch', type=command.whole_number(1), default=32)
     parser.add_argument('--sigma', type=float, default=2.0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     features = smooth_features(args.batch, tuple(args.grid), args.dims, args.sigma)
     rows = {'features (I-JEPA)': features}
     for query in QUERIES:
@@ -107,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

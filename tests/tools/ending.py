@@ -3,10 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 import time
 
 from tests.end_to_end.runs import TOOLS
+from tests.quick_python import EXECUTABLE
 
 SLEEPER = """
 import os, pathlib, time
@@ -33,7 +33,7 @@ def end_from_outside(place, name, *arguments):
     (place / 'tools' / 'train.py').write_text(SLEEPER.format(place=str(place)))
     started = place / 'started'
     tool = subprocess.Popen(
-        [sys.executable, f'tools/{name}.py', *arguments],
+        [EXECUTABLE, f'tools/{name}.py', *arguments],
         cwd=place,
         env=os.environ | dict(PYTHONPATH=str(TOOLS.parent)),
     )

@@ -6,6 +6,7 @@ import pytest
 
 from dseq_mm.data.digit_files import make_digit_scenes
 from dseq_mm.evaluation import ablation
+from tests.quick_python import EXECUTABLE
 from tests.tools.ending import end_from_outside
 
 
@@ -27,7 +28,7 @@ def test_wrong_arguments(load_tool, arguments, capsys):
     [
         ([], 'no folder data/digitscenes'),
         (['--devices', 'none'], "no GPU 'none'"),
-        (['--cfg-options', 'a'], 'write key=value'),
+        (['--cfg-options', 'a'], 'no KEY=VALUE'),
         (['--evaluate-options', 'a=1'], 'TASK.key=value'),
     ],
 )
@@ -35,7 +36,7 @@ def test_errors_come_before_anything_runs(
     load_tool, arguments, message, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         load_tool('ablate').main(['passes', *arguments])
     assert not list(tmp_path.iterdir())
 
@@ -64,6 +65,7 @@ def test_ended_from_outside_it_ends_its_runs(tmp_path):
 
 def test_on_a_few_digits(load_tool, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.executable', EXECUTABLE)
     make_digit_scenes(
         tmp_path / 'data' / 'digitscenes',
         train=80,

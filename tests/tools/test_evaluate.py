@@ -10,6 +10,7 @@ from mmpretrain.models import VisionTransformer
 from dseq_mm.data.digit_files import make_digit_scenes
 from dseq_mm.data.layout import DATA_SETS
 from dseq_mm.evaluation.suite import TASKS
+from tests.quick_python import EXECUTABLE
 from tests.tools.ending import end_from_outside
 
 ARCH = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=192)
@@ -40,7 +41,7 @@ def test_check_data_knows_every_data_set():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (['none.pth', '--tasks', 'knn'], 'not a file'),
+        (['none.pth', '--tasks', 'knn'], 'no checkpoint none.pth'),
         (['ijepa.pth', '--tasks', 'knn,voc'], "'voc' is no task. Tasks: knn"),
         (['ijepa.pth', '--tasks', 'cub'], 'cub has no DigitScenes twin'),
         (['ijepa.pth', '--tasks', 'linear'], 'check_data.py digitscenes'),
@@ -51,7 +52,7 @@ def test_check_data_knows_every_data_set():
     ],
 )
 def test_errors_come_before_anything_runs(load_tool, place, arguments, message):
-    with pytest.raises(SystemExit, match=message):
+    with pytest.raises(ValueError, match=message):
         load_tool('evaluate').main(arguments)
     assert [path.name for path in place.iterdir()] == ['ijepa.pth']
 
@@ -103,7 +104,8 @@ def evaluate(main):
     return main(['ijepa.pth', *tasks, '--cfg-options', *options])
 
 
-def test_on_a_few_digits(place, load_tool, capsys):
+def test_on_a_few_digits(place, load_tool, monkeypatch, capsys):
+    monkeypatch.setattr('sys.executable', EXECUTABLE)
     make_digit_scenes(
         place / 'data' / 'digitscenes', train=60, val=20, scenes_train=16, scenes_val=8
     )

@@ -144,9 +144,6 @@ def task(request, tmp_path, monkeypatch):
     pytest.importorskip('mmseg')  # of the neck
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('DISPLAY', raising=False)
-    # half the time of such a small run is spent on the layout of its config's text
-    plain = 'yapf.yapflib.yapf_api.FormatCode'
-    monkeypatch.setattr(plain, lambda text, **kwargs: (text, True))
     write_data(tmp_path)
     fresh_visualizers()
     config = tmp_path / f'{request.param}.py'

@@ -1,6 +1,7 @@
 """The shell scripts parse, say how they are used, and pass their arguments on."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -51,7 +52,7 @@ def test_dist_train_passes_arguments(tmp_path):
         NNODES='2', NODE_RANK='1', PORT='1234', MASTER_ADDR='10.0.0.1',
     )  # fmt: skip
     assert words[:7] == [
-        '-m', 'torch.distributed.run', '--nnodes=2', '--node_rank=1',
+        '-m', 'dseq_mm.utils.torchrun', '--nnodes=2', '--node_rank=1',
         '--master_addr=10.0.0.1', '--master_port=1234', '--nproc_per_node=8',
     ]  # fmt: skip
     assert words[7].endswith('tools/train.py')
@@ -108,7 +109,7 @@ def fake(tmp_path, name, text):
     return {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
 
 
-# What torch.distributed.run is to the script: a process with training processes below.
+# What dseq_mm.utils.torchrun is to the script: a process with training processes below.
 AGENT = """
 trainer() {
     trap 'printf "75 SIGUSR1" > "$DSEQ_MM_STATUS"; exit 75' USR1
@@ -214,3 +215,55 @@ def test_slurm_train_does_not_queue_a_failure_again(tmp_path):
     command = ['bash', TOOLS / 'slurm_train.sh', 'gpu', 'job', 'c.py', tmp_path / 'w']
     assert subprocess.run(command, env=environment).returncode == 3
     assert len((tmp_path / 'calls').read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize('script', ['dist_train.sh', 'dist_test.sh'])
+def test_one_machine_takes_a_free_port(tmp_path, script):
+    arguments = ['c.py', 'x.pth', '2'] if 'test' in script else ['c.py', '2']
+    alone = call(tmp_path, 'python', script, *arguments, PORT='', NNODES='')
+    assert '--rdzv_endpoint=127.0.0.1:0' in alone
+    named = call(tmp_path, 'python', script, *arguments, PORT='1234', NNODES='')
+    assert '--master_port=1234' in named and not any('rdzv' in w for w in named)
+    several = call(tmp_path, 'python', script, *arguments, PORT='', NNODES='2')
+    assert '--master_port=29500' in several
+
+
+@pytest.mark.parametrize(
+    ('script', 'arguments', 'environment', 'named'),
+    [
+        ('dist_train.sh', ['c.py', 'two'], {}, "GPUS is.*'two'"),
+        ('dist_train.sh', ['c.py', '0'], {}, "GPUS is.*'0'"),
+        ('dist_train.sh', ['c.py', '2'], dict(PORT='http'), "PORT is.*'http'"),
+        ('dist_train.sh', ['c.py', '2'], dict(NNODES='x'), "NNODES is.*'x'"),
+        ('dist_test.sh', ['c.py', 'x.pth', '-1'], {}, "GPUS is.*'-1'"),
+        ('slurm_train.sh', list('abcd'), dict(GPUS='x'), "GPUS is.*'x'"),
+    ],
+)
+def test_scripts_refuse_what_is_no_number(
+    tmp_path, script, arguments, environment, named
+):
+    result = subprocess.run(
+        ['bash', TOOLS / script, *arguments], cwd=tmp_path,
+        env=os.environ | environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 2 and result.stderr.count('\n') == 1
+    assert re.search(named, result.stderr)
+
+
+@pytest.mark.parametrize(
+    ('environment', 'port'),
+    [
+        (dict(SLURM_JOB_ID='123456'), '23456'),
+        (dict(SLURM_JOB_ID='123456', MASTER_PORT='7'), '7'),
+        (dict(SLURM_JOB_ID='123456', MASTER_PORT='7', PORT='8'), '8'),
+    ],
+)
+def test_slurm_jobs_have_ports_of_their_own(tmp_path, environment, port):
+    clean = {k: v for k, v in os.environ.items() if k not in ('PORT', 'MASTER_PORT')}
+    known = fake(tmp_path, 'srun', 'echo "$MASTER_PORT"')
+    result = subprocess.run(
+        ['bash', TOOLS / 'slurm_train.sh', 'gpu', 'job', 'c.py', tmp_path / 'w'],
+        env={**clean, 'PATH': known['PATH'], **environment},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.stdout.strip() == port, result.stderr

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from mmengine.config import Config
 from dseq_mm.data import make_digit_scenes
 from dseq_mm.transfer import DenseViT
 from dseq_mm.utils.configs import resolve_config
+from tests.quick_python import EXECUTABLE
 
 CASES = dict(
     mmdet=(
@@ -68,7 +68,7 @@ def run(request, data, tmp_path):
     if tool is None or not tool.is_file():
         pytest.skip(f'{library} is not installed with its tools')
     name, options, _ = CASES[library]
-    command = [sys.executable, str(tool), resolve_config(name)]
+    command = [EXECUTABLE, str(tool), resolve_config(name)]
     command += ['--work-dir', str(tmp_path), '--cfg-options', *options]
     settings = dict(cwd=data, capture_output=True, text=True, timeout=300)
     settings['env'] = {**os.environ, 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}

@@ -236,7 +236,7 @@ def test_train_arguments(load_tool):
     with pytest.raises(SystemExit):
         parse(['c.py', '--from-scratch', '--checkpoint', 'x.pth'])
     args = parse(['c.py', '--resume', 'x.pth', '--data', 'images', '--local_rank=3'])
-    assert (args.resume, args.data, args.local_rank) == ('x.pth', 'images', 3)
+    assert (args.resume, args.data, args.local_rank) == ('x.pth', ['images'], 3)
 
 
 def test_a_work_dir_belongs_to_one_training(config, load_tool, tmp_path):

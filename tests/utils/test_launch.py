@@ -4,8 +4,6 @@ import argparse
 import sys
 import types
 
-import cv2
-import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -29,14 +27,6 @@ def make_config(**kwargs):
     return Config({**cfg, **kwargs})
 
 
-@pytest.fixture
-def images(tmp_path):
-    (tmp_path / 'images' / 'deep').mkdir(parents=True)
-    black = np.zeros((8, 8, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / 'images' / 'deep' / 'a.PNG'), black)
-    return tmp_path / 'images'
-
-
 def parse(path, *arguments):
     parser = argparse.ArgumentParser()
     launch.add_common_arguments(parser)
@@ -47,11 +37,13 @@ def test_load_config_applies_common_arguments(tmp_path, monkeypatch):
     monkeypatch.delenv('LOCAL_RANK', raising=False)
     path = tmp_path / 'tiny.py'
     path.write_text(
-        'lr = 1\ntrain_dataloader = dict(num_workers=2)\n'
+        'resume = False\ntrain_dataloader = dict(num_workers=2)\n'
         'val_dataloader = dict(num_workers=0, pin_memory=True)\ntest_dataloader = None'
     )
-    cfg = launch.load_config(parse(path, '--cfg-options', 'lr=3', '--local-rank', '1'))
-    assert cfg.work_dir == 'work_dirs/tiny' and cfg.lr == 3
+    cfg = launch.load_config(
+        parse(path, '--cfg-options', 'resume=True', '--local-rank', '1')
+    )
+    assert cfg.work_dir == 'work_dirs/tiny' and cfg.resume
     assert launch.os.environ['LOCAL_RANK'] == '1'
     assert cfg.train_dataloader.persistent_workers is True
     assert cfg.val_dataloader.persistent_workers is False
@@ -94,45 +86,6 @@ def test_a_missing_library_stops_at_once(tmp_path, monkeypatch, text, missing):
     assert f'tiny.py needs a library that cannot be imported ({missing})' in str(
         error.value
     )
-
-
-def test_data_replaces_the_innermost_set(images):
-    cfg = make_config()
-    notes = launch.use_folder(cfg, str(images))
-    outer = cfg.train_dataloader.dataset
-    assert outer.type == 'KeyedDataset'
-    assert outer.dataset.to_dict() == dict(
-        type='CustomDataset',
-        data_root='',
-        data_prefix=str(images),
-        with_label=False,
-        pipeline=PIPELINE,
-    )
-    assert [hook.type for hook in cfg.custom_hooks] == ['EMAHook']
-    assert any('KNNHook was removed' in note for note in notes)
-
-
-def test_data_loads_what_it_names(images):
-    from mmpretrain.registry import DATASETS
-
-    cfg = make_config(train_dataloader=dict(dataset=dict(pipeline=PIPELINE)))
-    launch.use_folder(cfg, str(images))
-    assert len(DATASETS.build(cfg.train_dataloader.dataset)) == 1
-
-
-def test_data_errors(tmp_path):
-    with pytest.raises(ValueError, match='no such folder'):
-        launch.use_folder(make_config(), str(tmp_path / 'none'))
-    (tmp_path / 'notes.txt').write_text('x')
-    with pytest.raises(ValueError, match='no image in it'):
-        launch.use_folder(make_config(), str(tmp_path))
-
-
-def test_data_refuses_several_sets(images):
-    dataset = dict(type='ConcatDataset', datasets=[dict(type='A'), dict(type='B')])
-    cfg = make_config(train_dataloader=dict(dataset=dataset))
-    with pytest.raises(ValueError, match='ConcatDataset of several'):
-        launch.use_folder(cfg, str(images))
 
 
 def test_amp_is_bfloat16_with_our_wrapper():
@@ -235,3 +188,35 @@ def test_warning_of_a_rate_for_another_batch(meant, given, warned):
     assert bool(said) == warned
     if warned:
         assert '32 images at a time, this run has 8: add --auto-scale-lr' in said[0]
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_no_workers_persist_where_there_are_none(workers):
+    """Of the config's loaders and of those in hooks, which PyTorch would refuse."""
+    worked = dict(num_workers=2, persistent_workers=True, prefetch_factor=4, dataset={})
+    cfg = Config(
+        dict(
+            train_dataloader=dict(worked),
+            val_dataloader=None,
+            custom_hooks=[dict(type='KNNHook', bank=dict(worked), query=dict(worked))],
+        )
+    )
+    places = ['train_dataloader', 'custom_hooks.0.bank', 'custom_hooks.0.query']
+    launch.change_config(cfg, {f'{place}.num_workers': workers for place in places})
+    hook = cfg.custom_hooks[0]
+    for loader in (cfg.train_dataloader, hook.bank, hook.query):
+        assert loader.num_workers == workers
+        assert ('persistent_workers' in loader) == ('prefetch_factor' in loader)
+        assert ('persistent_workers' in loader) == (workers > 0)
+
+
+def test_an_option_that_may_be_read_is_said(tmp_path, capsys):
+    path = tmp_path / 'tiny.py'
+    path.write_text('model = dict(test_cfg=dict(rcnn=dict(score_thr=0.1)))\n')
+    cfg = launch.load_config(parse(path, '--cfg-options', 'model.test_cfg.mode=whole'))
+    assert cfg.model.test_cfg.mode == 'whole'
+    assert 'Warning: Whether anything reads' in capsys.readouterr().err
+    with pytest.raises(ValueError, match="did you mean 'score_thr'"):
+        launch.load_config(
+            parse(path, '--cfg-options', 'model.test_cfg.rcnn.score_tr=0.5')
+        )

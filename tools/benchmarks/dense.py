@@ -9,8 +9,8 @@ last column is the number of attention weights that one forward pass computes, s
 over blocks and heads.
 """
 
-import argparse
 import os.path as osp
+import sys
 
 import torch
 from mmengine.config import Config
@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import dseq_mm  # noqa: F401
 from dseq_mm.transfer import DenseViT
+from dseq_mm.utils import command
 
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'configs')
 
@@ -89,8 +90,10 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: Arguments; those of the process by default.
     """
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--side', type=int, default=1024, help='pixels')
+    parser = command.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        '--side', type=command.whole_number(1), default=1024, help='pixels'
+    )
     side = parser.parse_args(argv).side
     print('| backbone | windows | GFLOP | attention weights, millions |')
     print('|---|---|---|---|')
@@ -104,4 +107,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

@@ -12,8 +12,8 @@ embedding twice: it has no input gradient), once for the target encoder. Element
 operations are not counted, as is usual.
 """
 
-import argparse
 import os.path as osp
+import sys
 from dataclasses import fields, replace
 
 import torch
@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import dseq_mm  # noqa: F401
 from dseq_mm.models import EncodedImage, JEPAViT, TrainingClock
 from dseq_mm.plan import PredictionPlan
+from dseq_mm.utils import command
 
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'configs')
 GRID = (14, 14)
@@ -139,12 +140,18 @@ def real_tokens(config, plan: PredictionPlan) -> float:
     return cost.mean().item() / 1e9
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--batch', type=int, default=64, help='plans to sample')
-    parser.add_argument('--seed', type=int, default=0)
-    args = parser.parse_args()
+def main(argv: list[str] | None = None) -> None:
+    """Print the table.
+
+    Args:
+        argv: Arguments; those of the process by default.
+    """
+    parser = command.Parser(description=__doc__.split('\n')[0])
+    parser.add_argument(
+        '--batch', type=command.whole_number(1), default=64, help='plans to sample'
+    )
+    parser.add_argument('--seed', type=command.SEED, default=0)
+    args = parser.parse_args(argv)
     dseq, ijepa = load('dseq_vitb16_600e'), load('ijepa_vitb16_600e')
     truncating = load('ijepa_vitb16_600e', released=True)
     rows = [
@@ -168,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

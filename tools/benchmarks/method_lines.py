@@ -6,9 +6,11 @@
 Counted are lines that hold code: no blank lines, comments or docstrings.
 """
 
-import argparse
 import ast
+import sys
 from pathlib import Path
+
+from dseq_mm.utils import command
 
 ROOT = Path(__file__).resolve().parents[2]
 ALGORITHM = 'dseq_mm/models/jepa.py'
@@ -99,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
     Args:
         argv: Arguments of the command line; those of the process by default.
     """
-    argparse.ArgumentParser(description=__doc__.split('\n')[0]).parse_args(argv)
+    command.Parser(description=__doc__.split('\n')[0]).parse_args(argv)
     shared, own = count_algorithm()
     print(f'| method | lines in `{ALGORITHM}` | lines elsewhere | where |')
     print('|---|---|---|---|')
@@ -112,4 +114,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(command.run(main))

@@ -1,0 +1,60 @@
+"""``torch.distributed.run`` with one line for a user's error.
+
+PyTorch's launcher adds a traceback of its own to the error of a process, and has exit
+status 1 whatever the process had. This one gives back the status; its report stays for
+what is no user's error. The tools' ``dist_*.sh`` use it.
+"""
+
+import logging
+import sys
+
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+from .command import USER_ERROR
+
+#: What the processes have said themselves: user's errors, interrupted trainings.
+_TOLD = (75, USER_ERROR)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Start the processes and wait for them.
+
+    Args:
+        argv: Arguments of ``torch.distributed.run``; those of the process by default.
+
+    Returns:
+        The exit status of the processes, 0 if all is well.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    logging.disable(logging.ERROR)  # the agent's reports of each process
+    try:
+        run.main(argv)
+    except ChildFailedError as error:
+        statuses = [failure.exitcode for failure in error.failures.values()]
+        told = [status for status in _TOLD if status in statuses]
+        if told:
+            return told[0]
+        print(error, file=sys.stderr)
+        status = error.get_first_failure()[1].exitcode
+        return status if status > 0 else 128 - status
+    except RuntimeError as error:  # of the rendezvous
+        if not _is_busy(error):
+            raise
+        port = next((a.partition('=')[2] for a in argv if 'master_port' in a), '')
+        print(
+            f'error: port {port} of this machine is in use: name a free one, as in '
+            f'PORT={int(port or 29500) + 1}',
+            file=sys.stderr,
+        )
+        return USER_ERROR
+    return 0
+
+
+def _is_busy(error: Exception) -> bool:
+    text = str(error).lower()
+    return 'eaddrinuse' in text or 'address already in use' in text
+
+
+if __name__ == '__main__':
+    sys.exit(main())
