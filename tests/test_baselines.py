@@ -24,6 +24,7 @@ from dseq_mm.transfer.initialize import load_backbone
 from tests.end_to_end.miniature import imagenet
 from tests.end_to_end.runs import run_tool, write_images
 from tests.models.builders import samples
+from tests.quick_python import EXECUTABLE
 
 FOLDER = Path(__file__).parents[1] / 'configs'
 CONVERTER = (
@@ -159,7 +160,8 @@ def trained(request, tmp_path, monkeypatch):
     return request.param, tmp_path / 'run' / 'epoch_2.pth', cfg
 
 
-def test_trains_measures_and_exports(trained, tmp_path):
+def test_trains_measures_and_exports(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.executable', EXECUTABLE)
     name, path, cfg = trained
     logged = json.loads(
         next(tmp_path.glob('run/*/vis_data/scalars.json')).read_text().splitlines()[-1]

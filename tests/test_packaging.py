@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick_python import EXECUTABLE
+
 ROOT = Path(__file__).resolve().parents[1]
 INHERIT = """
 import sys
@@ -37,7 +39,7 @@ def test_own_config_inherits_from_what_was_built(lib, tmp_path):
     pytest.importorskip('mmdet')
     pytest.importorskip('mmseg')
     environment = {**os.environ, 'PYTHONPATH': str(lib)}
-    command = [sys.executable, '-c', INHERIT, str(lib)]
+    command = [EXECUTABLE, '-c', INHERIT, str(lib)]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
 
 

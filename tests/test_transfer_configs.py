@@ -195,7 +195,7 @@ def test_linear_probe_is_the_papers_protocol(kind, arch):
     train = cfg.train_dataloader.dataset
     steps = [step.type for step in train.pipeline]
     assert steps == [
-        'LoadImageFromFile',
+        'LoadImage',
         'ResizeEdge',
         'RandomResizedCrop',
         'PackInputs',

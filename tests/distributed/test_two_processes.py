@@ -112,7 +112,8 @@ def worker(rank, file, out):
 
 def run_two(worker, folder):
     """What the two processes of a worker have saved, by rank."""
-    mp.spawn(worker, (str(folder / 'store'), str(folder / 'result')), nprocs=2)
+    arguments = str(folder / 'store'), str(folder / 'result')
+    mp.start_processes(worker, arguments, nprocs=2, start_method='fork')
     return [torch.load(folder / f'result.{r}', weights_only=True) for r in range(2)]
 
 

@@ -65,8 +65,18 @@ def train(cfg):
     """Train and return the runner."""
     install_safe_loader()
     runner = Runner.from_cfg(cfg)
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        end_workers(runner.train_dataloader)
     return runner
+
+
+def end_workers(loader):
+    """End data workers now: in a dying cycle, PyTorch waits five seconds for each."""
+    workers = getattr(loader, '_iterator', None)
+    if workers is not None:
+        workers._shutdown_workers()
 
 
 @HOOKS.register_module()

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,6 +12,7 @@ from mmpretrain.models.backbones import VisionTransformer
 
 from dseq_mm.transfer.checkpoint import load_checkpoint
 from tests.end_to_end.runs import CONFIGS, run_tool, write_images
+from tests.quick_python import EXECUTABLE
 
 SMALL = [
     'train_cfg.max_epochs=2',
@@ -29,7 +29,7 @@ SMALL = [
 
 def program(tool, *arguments):
     """Run a tool in a process of its own: nothing is imported or registered yet."""
-    command = [sys.executable, f'tools/{tool}.py', *map(str, arguments)]
+    command = [EXECUTABLE, f'tools/{tool}.py', *map(str, arguments)]
     run = dict(cwd=CONFIGS.parent, capture_output=True, text=True)
     result = subprocess.run(command, **run)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -51,7 +51,7 @@ def digits(tmp_path_factory):
         )
     ]
     config = str(CONFIGS / 'dseq_digitscenes_20e.py')
-    env = dict(os.environ, PATH=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    env = dict(os.environ, PATH=f'{Path(EXECUTABLE).parent}:{os.environ["PATH"]}')
     command = ['bash', 'tools/dist_train.sh', config, '2', '--work-dir', str(work)]
     command += ['--cfg-options', *SMALL, 'train_dataloader.batch_size=8', *roots]
     run = dict(cwd=CONFIGS.parent, capture_output=True, text=True)
@@ -100,6 +100,15 @@ def test_picture_of_regions_is_drawn(digits, tmp_path):
     program('visualize_regions', config, work / 'epoch_2.pth', out, *options)
     picture = cv2.imread(str(out))
     assert picture.shape[0] > 600 and picture.std() > 10
+
+
+def test_picture_of_images_of_ones_own(digits, tmp_path):
+    config, work, roots, _ = digits
+    write_images(tmp_path / 'own', count=3, size=40)
+    out = tmp_path / 'own.png'
+    options = ['--data', tmp_path / 'own', '--num', 2, '--cfg-options', *roots]
+    run_tool('visualize_regions', config, work / 'epoch_2.pth', out, *options)
+    assert cv2.imread(str(out)).std() > 10
 
 
 def test_picture_needs_regions(digits, tmp_path):

@@ -76,6 +76,14 @@ def test_mask_rcnn_on_coco(tmp_path, backbone):
     cfg.test_evaluator = cfg.val_evaluator
     cfg.model.neck[0].embed_dim = 24
     cfg.model.neck[1].in_channels = [24] * 4
+    # narrow heads: what is measured is not what they can learn
+    cfg.model.neck[1].out_channels = 32
+    heads = cfg.model.roi_head
+    cfg.model.rpn_head.update(in_channels=32, feat_channels=32)
+    for extractor in (heads.bbox_roi_extractor, heads.mask_roi_extractor):
+        extractor.out_channels = 32
+    heads.bbox_head.update(in_channels=32, conv_out_channels=32, fc_out_channels=64)
+    heads.mask_head.update(in_channels=32, conv_out_channels=32)
     cfg.model.test_cfg.rcnn.score_thr = 0.0  # nothing is learnt in two steps
     cfg.model.test_cfg.rpn.max_per_img = 20
     # windows of 4 patches on maps of up to 6 x 6

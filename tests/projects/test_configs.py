@@ -2,8 +2,9 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
+
+from tests.quick_python import EXECUTABLE
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(ROOT.glob('projects/*/configs/*.py'))
@@ -17,7 +18,7 @@ for path in sys.argv[1:]:
 
 
 def test_another_program_reads_them(tmp_path):
-    command = [sys.executable, '-c', READ, *map(str, CONFIGS)]
+    command = [EXECUTABLE, '-c', READ, *map(str, CONFIGS)]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
     assert len({path.parts[-3] for path in CONFIGS}) == 5

@@ -56,7 +56,7 @@ def test_large_config_is_the_released_recipe_and_takes_a_step(
     assert (cfg.model.neck.predictor_dims, cfg.model.neck.depth) == (384, depth)
     steps = cfg.train_dataloader.dataset.dataset.pipeline
     assert [step.type for step in steps] == [
-        'LoadImageFromFile',
+        'LoadImage',
         'RandomResizedCrop',
         'PackInputs',
     ]

@@ -171,7 +171,8 @@ def test_one_process_of_a_machine_downloads(served, tmp_path):
     folder, address, asked = served
     torch.save(dict(a=torch.tensor(5)), folder / 'good.pth')
     out = tmp_path / 'seen'
-    mp.spawn(_rank, (str(tmp_path / 'store'), address, str(out)), nprocs=2)
+    arguments = str(tmp_path / 'store'), address, str(out)
+    mp.start_processes(_rank, arguments, nprocs=2, start_method='fork')
     first, second = (torch.load(f'{out}.{rank}') for rank in range(2))
     assert first[0] == second[0] == 5
     assert 'could not be downloaded' in first[1] and 'rank 0' in second[1]

@@ -1,13 +1,13 @@
 """The tools that measure and draw: no code from a file is run, errors are one line."""
 
 import subprocess
-import sys
 
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
 from tests.end_to_end.runs import CONFIGS, TOOLS, run_tool, write_images
+from tests.quick_python import EXECUTABLE
 
 CONFIG = str(CONFIGS / 'dseq_digitscenes_20e.py')
 KINDS = ['model.backbone.init_cfg.type=Pretrained']
@@ -76,7 +76,7 @@ def test_visualize_ends_in_one_line(tmp_path, pretraining, kind):
     else:
         torch.save(dict(state_dict={}), path)
         message = 'has no weights'
-    command = [sys.executable, str(TOOLS / 'visualize_regions.py'), CONFIG]
+    command = [EXECUTABLE, str(TOOLS / 'visualize_regions.py'), CONFIG]
     command += [str(path), str(tmp_path / 'out.png')]
     run = dict(cwd=CONFIGS.parent, capture_output=True, text=True)
     result = subprocess.run(command, **run)
