@@ -8,7 +8,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
 from mmpretrain.registry import HOOKS
 
-from ..data.checks import Findings, agree_on_classes, check_data_set, head_classes
+from ..data.checks import (
+    Findings,
+    agree_on_classes,
+    check_data_set,
+    check_evaluator,
+    head_classes,
+)
 from ..data.classes import class_names
 from ..utils.command import explain
 from .clock import unwrap
@@ -20,10 +26,11 @@ class DataHook(Hook):
 
     Before a training it logs what is used and what is left out, compares the classes of
     the training and validation data by name, labels with the number of classes of the
-    heads, and looks at annotation files of COCO's format and maps of ADE20K's. Before a
-    test it compares the classes of the checkpoint with those of the test data. An
-    image folder whose classes are some of the known ones, or in another order, is read
-    again with their labels.
+    heads, and the images of the validation data with those of its evaluator, and looks
+    at annotation files of COCO's format and maps of ADE20K's. Before a test it compares
+    the classes of the checkpoint with those of the test data. An image folder whose
+    classes are some of the known ones, or in another order, is read again with their
+    labels.
 
     Files are looked at by the first process alone; all processes end alike.
     """
@@ -55,9 +62,10 @@ class DataHook(Hook):
             ValueError: If something is wrong with them.
         """
         self._training = True
-        data = dict(train=runner.train_loop.dataloader.dataset)
+        loops = dict(train=runner.train_loop)
         if isinstance(runner.val_loop, BaseLoop):
-            data['val'] = runner.val_loop.dataloader.dataset
+            loops['val'] = runner.val_loop
+        data = {name: loop.dataloader.dataset for name, loop in loops.items()}
         heads = head_classes(unwrap(runner.model))
 
         def agree() -> str | None:
@@ -66,7 +74,7 @@ class DataHook(Hook):
             wanted = class_names(data['train'])
             return agree_on_classes(wanted, data['val'], 'val against train')
 
-        self._check(runner, data, heads, agree)
+        self._check(runner, loops, heads, agree)
         if 'val' in data:
             _tell_evaluator(runner.val_loop)
 
@@ -95,7 +103,7 @@ class DataHook(Hook):
         wanted = self._trained if heads else None
         self._check(
             runner,
-            {name: dataset},
+            {name: loop},
             heads,
             lambda: agree_on_classes(wanted, dataset, what),
         )
@@ -104,21 +112,29 @@ class DataHook(Hook):
     def _check(
         self,
         runner,
-        data: dict[str, Any],
+        loops: dict[str, Any],
         heads: dict[str, int],
         agree: Callable[[], str | None],
     ) -> None:
         """Compare classes in every process, files in the first; then all know it."""
         found = Findings()
+        compared: set[str] = set()
         try:
             if note := agree():
                 found.warnings.append(note)
+            if all(class_names(loop.dataloader.dataset) for loop in loops.values()):
+                compared = {'val'} if 'train' in loops else set()
         except ValueError as error:
             found.errors.append(explain(error))
+            compared = loops.keys() - {'train'}
         if is_main_process():
-            for name, dataset in data.items():
+            for name, loop in loops.items():
+                dataset = loop.dataloader.dataset
                 try:
-                    found.add(check_data_set(dataset, heads), name)
+                    found.add(check_data_set(dataset, heads, name in compared), name)
+                    if evaluator := getattr(loop, 'evaluator', None):
+                        config = runner.cfg.get(f'{name}_evaluator')
+                        found.add(check_evaluator(dataset, evaluator, config, name))
                 except Exception as error:  # files that nobody thought of
                     found.errors.append(f'{name}: {explain(error)}')
         for line in found.notes:

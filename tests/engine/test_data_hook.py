@@ -44,7 +44,7 @@ def runner(tmp_path, monkeypatch):
             f'{name}_loop': loop(name, splits.get(name))
             for name in ('train', 'val', 'test')
         }
-        return SimpleNamespace(model=model, logger=Log(), **loops)
+        return SimpleNamespace(model=model, logger=Log(), cfg={}, **loops)
 
     return make
 
@@ -96,3 +96,41 @@ def test_checkpoints_without_classes(runner):
     for content in ({}, dict(meta={}), dict(meta=dict(dataset_meta=None))):
         hook.after_load_checkpoint(run, content)
         hook.before_test(run)
+
+
+def test_one_cause_is_told_once(runner):
+    run = runner(head=3, train='abcd', val='bc')
+    with pytest.raises(ValueError, match='train: the data have 4 classes'):
+        DataHook().before_train(run)
+    assert not any('val: the data have' in line for line in run.logger)
+
+
+def test_an_unknown_class_is_told_once(runner):
+    run = runner(head=2, train='ab', val='abx')
+    with pytest.raises(ValueError, match='are unknown') as caught:
+        DataHook().before_train(run)
+    assert 'more problem' not in str(caught.value)
+
+
+def test_an_evaluator_of_other_annotations_is_refused(runner):
+    run = runner(head=2, train='ab', val='ab')
+    infos = [dict(img_id=3, img_path='/data/x.png')]
+    run.val_loop.dataloader.dataset = coco_like('/data/val.json', infos)
+    images = {3: dict(file_name='x.png')}
+    metric = SimpleNamespace(_coco_api=SimpleNamespace(imgs=images))
+    run.val_loop.evaluator.metrics = [metric]
+    run.cfg = dict(val_evaluator=dict(ann_file='/data/train.json'))
+    DataHook().before_train(run)
+    images[4] = dict(file_name='y.png')
+    with pytest.raises(ValueError, match='/data/train.json.*reads /data/val.json'):
+        DataHook().before_train(run)
+
+
+def coco_like(ann_file, infos):
+    class Data(list):
+        def get_data_info(self, index):
+            return self[index]
+
+    data = Data(infos)
+    data.ann_file = ann_file
+    return data

@@ -205,7 +205,7 @@ def _check_ids(images, annotations, categories, found: Findings) -> None:
             )
     for part, key in (('images', 'image_id'), ('categories', 'category_id')):
         lost = [thing['id'] for thing in annotations if thing[key] not in known[part]]
-        if lost:
+        if lost and known[part]:  # an empty list is told by others
             found.errors.append(
                 f'{show(lost, "annotations", len(annotations))} have an unknown {key}: '
                 f'no such id is among the {part}'

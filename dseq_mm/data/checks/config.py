@@ -1,16 +1,26 @@
 """The checks of `DataHook` for all data sets of a config, without a model."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Set
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
+from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS
+from mmpretrain.registry import DATASETS, EVALUATORS
 
+from ...evaluation.knn_data import open_knn_data
 from ...utils.command import explain
 from ...utils.configs import bare_type
 from ..classes import class_names
-from . import Findings, agree_on_classes, check_data_set, check_files, head_classes
+from . import (
+    Findings,
+    agree_on_classes,
+    check_data_set,
+    check_evaluator,
+    check_files,
+    head_classes,
+)
 
 
 def check_config(cfg: Config, echo: Callable[[str], Any] = print) -> int:
@@ -37,22 +47,17 @@ def check_config(cfg: Config, echo: Callable[[str], Any] = print) -> int:
             built[name] = DATASETS.build(config)
         except Exception as error:  # whatever a reader raises on bad files
             found.add(explain_unbuilt(config, error), name)
-    pairs = [('val', 'train'), ('test', 'train'), ('kNN query', 'kNN bank')]
-    for name, other in pairs:
-        if {name, other} <= built.keys():
-            try:
-                note = agree_on_classes(
-                    class_names(built[other]), built[name], f'{name} against {other}'
-                )
-                found.warnings += [note] if note else []
-            except ValueError as error:
-                found.errors.append(explain(error))
+    compared = _agree(built, found)
     for name, dataset in built.items():
         own = {} if name.startswith('kNN') else heads
         try:
-            found.add(check_data_set(dataset, own), name)
+            found.add(check_data_set(dataset, own, name in compared), name)
+            if config := cfg.get(f'{name}_evaluator'):
+                evaluator = _build_evaluator(config)
+                found.add(check_evaluator(dataset, evaluator, config, name), name)
         except Exception as error:  # files that nobody thought of
             found.errors.append(f'{name}: the check stopped: {explain(error)}')
+    _check_knn(cfg, configs.keys() - built.keys(), found)
     for mark, lines in (
         ('ok', found.notes),
         ('warning', found.warnings),
@@ -61,6 +66,51 @@ def check_config(cfg: Config, echo: Callable[[str], Any] = print) -> int:
         for line in dict.fromkeys(lines):
             echo(f'{mark:9}{line}')
     return len(found.errors)
+
+
+def _agree(built: dict[str, Any], found: Findings) -> set[str]:
+    """Compare classes with those of the training; names of what was compared."""
+    compared = set()
+    for name in ('val', 'test'):
+        if not {name, 'train'} <= built.keys():
+            continue
+        try:
+            wanted = class_names(built['train'])
+            note = agree_on_classes(wanted, built[name], f'{name} against train')
+            found.warnings += [note] if note else []
+            if wanted is None or class_names(built[name]) is None:
+                continue
+        except ValueError as error:
+            found.errors.append(explain(error))
+        compared.add(name)
+    return compared
+
+
+def _build_evaluator(config: Any) -> Evaluator:
+    """An evaluator as the runner builds it."""
+    if isinstance(config, dict) and 'metrics' in config:
+        return EVALUATORS.build(ConfigDict(dict(type='Evaluator') | config))
+    return Evaluator(copy.deepcopy(config))
+
+
+def _check_knn(cfg: Config, unbuilt: Set[str], found: Findings) -> None:
+    """What `KNNHook` refuses before the first epoch, without a model."""
+    if any(name.startswith('kNN') for name in unbuilt):
+        return  # that is told already
+    for hook in cfg.get('custom_hooks') or []:
+        if bare_type(hook) != 'KNNHook':
+            continue
+        settings = {
+            key: hook[key]
+            for key in ('bank', 'query', 'bank_fraction', 'k')
+            if key in hook
+        }
+        try:
+            found.notes += open_knn_data(
+                **{'bank': None, 'query': None} | settings
+            ).notes
+        except Exception as error:  # whatever a reader raises on bad files
+            found.errors.append(explain(error))
 
 
 def _data_sets(cfg: Config) -> dict[str, ConfigDict]:

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from mmpretrain.datasets import BaseDataset
 
 from dseq_mm.data import ImageFolder
 from dseq_mm.data.checks import agree_on_classes, check_data_set, head_classes
@@ -81,3 +82,47 @@ def test_heads_of_a_config():
         roi_head=dict(bbox_head=[dict(num_classes=3)], mask_head=dict(num_classes=3)),
     )
     assert head_classes(model) == {'roi_head.bbox_head.0': 3, 'roi_head.mask_head': 3}
+
+
+class Listed(BaseDataset):
+    """A list of labels, as mmpretrain's data sets keep it."""
+
+    def __init__(self, labels, **settings):
+        self.labels = labels
+        super().__init__(ann_file='', **settings)
+
+    def load_data_list(self):
+        return [
+            dict(img_path=f'{n}.png', gt_label=v) for n, v in enumerate(self.labels)
+        ]
+
+
+@pytest.mark.parametrize('serialize', [True, False])
+@pytest.mark.parametrize(
+    'label, words',
+    [
+        (-1, 'the label -1 of 1.png is no whole number'),
+        (np.int64(-3), 'the label -3 of 1.png'),
+        ([0, -1], 'the label -1 of 1.png'),
+        ('2', 'the label 2 of 1.png is no whole number'),
+        (1.5, 'the label 1.5 of 1.png'),
+        (np.int64(9), 'the label 9 of 1.png is out of range'),
+        (np.array([1, 9]), 'the label 9 of 1.png is out of range'),
+    ],
+)
+def test_labels_that_no_head_takes(label, words, serialize):
+    data = Listed([0, label, 2], serialize_data=serialize)
+    (line,) = check_data_set(data, {'head': 5}).errors
+    assert words in line
+
+
+@pytest.mark.parametrize('label', [4, np.int64(4), [1, 4], np.array(4), None])
+def test_labels_that_a_head_takes(label):
+    found = check_data_set(Listed([0, label, 2]), {'head': 5})
+    assert not found.errors and not found.warnings
+
+
+@pytest.mark.parametrize('number', [1, 3])
+def test_compared_classes_are_not_counted_again(tmp_path, number):
+    found = check_data_set(make(tmp_path, 'a', 'b'), {'head': number}, compared=True)
+    assert not found.errors and not found.warnings
