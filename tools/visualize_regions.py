@@ -50,6 +50,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         '--data',
         nargs='+',
+        action='extend',
         metavar='PLACE',
         help='draw these images, whole, resized to the size of the network: folders, '
         'lists (.txt) or tar archives',

@@ -10,7 +10,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS
 
 from .files import EMPTY, TWICE, FolderSearch, ImageFiles, printable
-from .tar_shards import index_tar
+from .tar_shards import PREFIX, index_tar, tar_size
 
 _COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz', '.tar.zst')
 _RANGE = re.compile(r'\{(\d+)\.\.(\d+)\}')
@@ -47,13 +47,15 @@ class OwnImages(BaseDataset):
         """List the images.
 
         Returns:
-            `img_path` of each, and `listed_as`, its name within its place.
+            `img_path` of each, and `listed_as`, by which a resumed run knows it again.
         """
         self.files = find_images(self.sources)
         return [
             dict(img_path=path, listed_as=name)
             for part in self.files
-            for path, name in zip(_locations(part), part.paths, strict=True)
+            for path, name in zip(
+                _locations(part), _names(part, len(self.files) > 1), strict=True
+            )
         ]
 
 
@@ -119,6 +121,18 @@ def _nothing(parts: SourceFiles, suffixes: Sequence[str]) -> str:
     )
 
 
+def _names(part: ImageFiles, several: bool) -> list[str]:
+    """What tells an image from others: its name, of several places with the place's,
+    and in an archive its size.
+    """
+    place = os.path.basename(os.path.normpath(part.place))
+    names = [f'{place}/{path}' for path in part.paths] if several else part.paths
+    if part.locations and part.locations[0].startswith(PREFIX):
+        sizes = [tar_size(location) for location in part.locations]
+        names = [f'{name} {size}' for name, size in zip(names, sizes, strict=True)]
+    return names
+
+
 def _locations(part: ImageFiles) -> list[str]:
     if part.locations is not None:
         return part.locations
@@ -170,6 +184,8 @@ def _expand_ranges(text: str) -> Iterator[str]:
 def _known_kind(place: str) -> str:
     """Refuse what is no folder, list or archive."""
     lower, shown = place.lower(), printable(place)
+    if not os.path.isdir(place) and not os.path.isfile(place):
+        raise ValueError(f'{shown} is neither a file nor a folder')
     if os.path.isdir(place) or lower.endswith(('.txt', '.tar')):
         return place
     if lower.endswith(_COMPRESSED):

@@ -18,7 +18,7 @@ from .files import (
 )
 
 PREFIX = 'tar://'
-_ADDRESS = re.compile(r'tar://(.+?)@(\d+)\+(\d+)#')
+_ADDRESS = re.compile(r'tar://(.+?\.tar)@(\d+)\+(\d+)#', re.IGNORECASE)
 LINKS = 'links within the archive'
 REPLACED = 'files replaced by later ones of their name'
 
@@ -97,6 +97,18 @@ def _check_end(path: str, end: int) -> None:
             f'{printable(path)} goes on after its end mark (several archives in one '
             'file?): split it, or unpack it'
         )
+
+
+def tar_size(location: str) -> int:
+    """Read the size of an image off its address.
+
+    Args:
+        location: As :func:`index_tar` makes it.
+
+    Returns:
+        Bytes.
+    """
+    return int(_ADDRESS.match(location)[3])
 
 
 class TarBackend(BaseStorageBackend):

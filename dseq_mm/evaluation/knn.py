@@ -211,7 +211,7 @@ def extract_config(
     chosen = {key: settings[key] for key in ('bank_fraction', 'k') if key in settings}
     data = open_knn_data(settings.get('bank'), settings.get('query'), **chosen)
     for note in data.notes:
-        print_log(note, logger='current')
+        print_log(note)
     if pixels:
         run = partial(extract, raw_pixels)
     else:

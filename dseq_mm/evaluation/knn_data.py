@@ -85,8 +85,11 @@ def open_knn_data(
         )
     label_map, note = _compare(bank_loader.dataset, query_loader.dataset)
     data = KNNData(bank_loader, query_loader, label_map, [note])
+    for name, loader in (('bank', bank_loader), ('query', query_loader)):
+        data.notes += [f'KNNHook: {name}: {line}' for line in _listing(loader.dataset)]
     if bank_labels is not None and query_labels is not None:
         query_labels = data.relabel(dict(labels=query_labels))['labels']
+        _check_range(query_labels, class_names(bank_loader.dataset))
         highest = int(max(bank_labels.max(), query_labels.max()))
         data.several_classes = highest + 1 > 5
         alone = set(query_labels.tolist()) - set(bank_labels.tolist())
@@ -118,6 +121,14 @@ def _open(
     except Exception as error:
         raise ValueError(f'{what}: {explain(error)}') from error
     return loader, labels
+
+
+def _listing(dataset: Any) -> list[str]:
+    """What a data set has found in its folder, and left out."""
+    while not hasattr(dataset, 'files') and hasattr(dataset, 'dataset'):
+        dataset = dataset.dataset
+    files = getattr(dataset, 'files', None)
+    return files.lines() if files is not None else []
 
 
 def _samples(dataset: Any) -> list[dict]:

@@ -25,6 +25,8 @@ from typing import NoReturn
 USER_ERROR = 2
 _PACKAGE = Path(__file__).resolve().parents[1]
 _DEBUG = '--debug'
+#: Errors that are sentences where this package raises them.
+_SENTENCES = (ValueError, OSError, RuntimeError)
 _RANKS = ('RANK', 'SLURM_PROCID', 'OMPI_COMM_WORLD_RANK')
 #: Seconds that other processes wait before they say what the first one says, too.
 _PATIENCE = 3
@@ -213,7 +215,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
         text = f'{error.filename}: {error.strerror}'
     ours = _raised_here(error)
-    if isinstance(error, ValueError | OSError | ImportError) and ours:
+    if isinstance(error, (*_SENTENCES, ImportError)) and ours:
         return text
     name = type(error).__name__
     known = text and isinstance(error, ValueError | OSError | ImportError)
@@ -238,7 +240,7 @@ def is_told(error: Exception) -> bool:
         return True
     if type(error).__module__.partition('.')[0] == _PACKAGE.name:
         return True
-    return isinstance(error, ValueError | OSError) and _raised_here(error)
+    return isinstance(error, _SENTENCES) and _raised_here(error)
 
 
 def _raised_here(error: Exception) -> bool:

@@ -11,6 +11,7 @@ from mmengine import fileio
 from mmpretrain.registry import DATASETS
 
 from dseq_mm.data.own_images import find_images
+from dseq_mm.engine.record import describe_files
 
 from .odd_folders import CONTENT, put
 
@@ -227,3 +228,45 @@ def test_a_broken_image_is_named(tmp_path):
     assert np.shape(dataset[0]['img']) == (8, 8, 3)
     with pytest.raises(ValueError, match='b.png: no image'):
         dataset[1]
+
+
+def digest_of(*sources):
+    dataset = DATASETS.build(
+        dict(type='OwnImages', sources=list(map(str, sources)), pipeline=LOAD)
+    )
+    return describe_files(dataset)['digest']
+
+
+def test_another_order_or_other_archives_are_other_data(tmp_path):
+    for name in ('d', 'e'):
+        put(tmp_path, f'{name}/0.png')
+        write_tar(tmp_path / f'{name}.tar', ['0.png'])
+    d, e = tmp_path / 'd', tmp_path / 'e'
+    assert digest_of(d, e) != digest_of(e, d)
+    assert digest_of(d) == digest_of(e)  # one folder may be renamed
+    moved = tmp_path / 'elsewhere'
+    moved.mkdir()
+    before = digest_of(d, tmp_path / 'e.tar')
+    d.rename(moved / 'd'), (tmp_path / 'e.tar').rename(moved / 'e.tar')
+    assert digest_of(moved / 'd', moved / 'e.tar') == before
+    # the same names, of another size
+    archive = write_tar(tmp_path / 'new.tar', ['0.png'])
+    before = digest_of(archive)
+    with tarfile.open(archive, 'w') as file:
+        member = tarfile.TarInfo('0.png')
+        member.size = len(CONTENT['.png']) + 1
+        file.addfile(member, io.BytesIO(CONTENT['.png'] + b'x'))
+    assert digest_of(archive) != before
+
+
+def test_an_address_in_the_name_of_an_archive(tmp_path):
+    archive = write_tar(tmp_path / 'x@1+2#y.tar', ['0.png'])
+    (part,) = find_images([str(archive)])
+    assert fileio.get(part.locations[0]) == CONTENT['.png']
+
+
+@pytest.mark.parametrize('name', ['f.tar', 'f.txt'])
+def test_a_pipe_is_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ValueError, match='neither a file nor a folder'):
+        find_images([str(tmp_path / name)])

@@ -156,7 +156,7 @@ def test_config_without_checkpoint(config):
 
 def test_classes_are_compared_by_name(config, monkeypatch):
     notes = []
-    monkeypatch.setattr(knn, 'print_log', lambda text, logger: notes.append(text))
+    monkeypatch.setattr(knn, 'print_log', lambda text: notes.append(text))
     bank, query = (config.custom_hooks[1][name].dataset for name in ('bank', 'query'))
     bank.metainfo = dict(classes=('a', 'b', 'c'))
     query.metainfo = dict(classes=('c', 'a', 'b'))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from mmengine import fileio
 from PIL import Image
 
-from ..files import printable
+from ..files import CLOSED, printable
 from ..load_image import UNREADABLE, LoadImage
 from ..own_images import find_images
 from .findings import show
@@ -123,6 +123,7 @@ def check_folder(
         ValueError: A place is missing or of no such kind, or none has an image.
     """
     parts = find_images(sources)
+    closed = [name for part in parts for name in part.left_out.get(CLOSED, ())]
     for part in parts:
         echo(f'found    {part.summary()}')
         for reason, names in part.left_out.items():
@@ -135,7 +136,9 @@ def check_folder(
     if samples is not None and samples < len(paths):
         step = len(paths) / samples
         paths = [paths[int(index * step)] for index in range(samples)]
-    return _report(_look_at_all(paths, processes, echo), echo)
+    if closed:
+        echo(f'PROBLEM  {len(closed):,} {CLOSED}, first {printable(closed[0])}')
+    return bool(closed) + _report(_look_at_all(paths, processes, echo), echo)
 
 
 def _joined(part) -> list[str]:
@@ -144,7 +147,7 @@ def _joined(part) -> list[str]:
 
 def _tell_classes(paths: list[str], echo: Callable[[str], Any]) -> None:
     """Count by first folder, as if these were classes, where all images have one."""
-    if not all('/' in path for path in paths):
+    if not paths or not all('/' in path for path in paths):
         return
     classes = Counter(path.partition('/')[0] for path in paths)
     counts = classes.most_common()
