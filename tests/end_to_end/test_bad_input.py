@@ -39,7 +39,7 @@ def test_unreadable_images_are_skipped_then_too_many_stop_the_run(tmp_path):
     (images / 'class0' / '000.png').write_bytes(b'no image')
     train(digits_config(images, tmp_path / 'run', epochs=2))
     for name in ('002', '004', '006'):
-        (images / 'class0' / f'{name}.png').write_bytes(b'')
+        (images / 'class0' / f'{name}.png').write_bytes(b'none either')
     with pytest.raises(RuntimeError, match='could not be read'):
         train(digits_config(images, tmp_path / 'again', epochs=2))
 

@@ -154,7 +154,7 @@ def test_samples_without_index_are_refused():
 
 def test_crop_of_another_size_is_refused():
     model = build_jepa()
-    with pytest.raises(ValueError, match='grid of 3x4'):
+    with pytest.raises(ValueError, match='4 rows and 4 columns.* 3 and 4'):
         model.loss(images(2, (16, 16)), samples(range(2)))
     with pytest.raises(ValueError, match='patches of 4 px'):
         model.loss(images(2, (13, 16)), samples(range(2)))

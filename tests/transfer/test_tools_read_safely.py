@@ -27,7 +27,8 @@ def data(tmp_path):
     for split in ('train', 'val'):
         write_images(tmp_path / 'digits' / split, count=4)
     roots = ('custom_hooks.0.bank.dataset', 'custom_hooks.0.query.dataset')
-    return [f'{root}.data_root={tmp_path}' for root in roots]
+    options = [f'{root}.data_root={tmp_path}' for root in roots]
+    return [*options, 'custom_hooks.0.k=2']
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def bad(tmp_path, attack):
 def test_knn_runs_no_code(data, bad, capsys):
     start = f'model.backbone.init_cfg.checkpoint={bad}'
     for arguments in (['--init'], [bad]):
-        with pytest.raises(SystemExit, match='never runs code'):
+        with pytest.raises(ValueError, match='never runs code'):
             run_tool('knn', CONFIG, *arguments, '--cfg-options', *data, *KINDS, start)
 
 
@@ -56,12 +57,13 @@ def test_visualize_runs_no_code(data, bad, tmp_path):
 
 
 def test_knn_checks_the_place_of_its_file_first(tmp_path):
-    with pytest.raises(SystemExit, match='make the folder .*missing first'):
-        run_tool('knn', CONFIG, '--init', '--out', tmp_path / 'missing' / 'x.json')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match='--out .*file is no folder'):
+        run_tool('knn', CONFIG, '--init', '--out', tmp_path / 'file' / 'x.json')
 
 
 def test_knn_says_what_is_wrong_with_a_config_name():
-    with pytest.raises(SystemExit, match='neither a file nor a config'):
+    with pytest.raises(ValueError, match='neither a file nor a config'):
         run_tool('knn', 'dseq_digitscenes_20', '--init')
 
 
@@ -72,7 +74,7 @@ def test_visualize_ends_in_one_line(tmp_path, pretraining, kind):
     if kind == 'exported':
         torch.save(dict(state_dict=target.state_dict()), path)
     elif kind == 'none':
-        path, message = 'none.pth', 'is not a file'
+        path, message = 'none.pth', 'no checkpoint none.pth'
     else:
         torch.save(dict(state_dict={}), path)
         message = 'has no weights'
@@ -81,5 +83,5 @@ def test_visualize_ends_in_one_line(tmp_path, pretraining, kind):
     run = dict(cwd=CONFIGS.parent, capture_output=True, text=True)
     result = subprocess.run(command, **run)
     lines = result.stderr.strip().splitlines()
-    assert result.returncode == 1 and message in lines[-1]
+    assert result.returncode == 2 and message in lines[-1]
     assert 'Traceback' not in result.stderr
