@@ -295,9 +295,11 @@ class _WorkHook(Hook):
     """Notes when all is built and the first batch is due."""
 
     def before_train_epoch(self, runner) -> None:
+        """Note it for a training."""
         begin_work()
 
     def before_test_epoch(self, runner) -> None:
+        """Note it for a test."""
         begin_work()
 
 

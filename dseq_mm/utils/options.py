@@ -185,6 +185,7 @@ class _DictCalls(ast.NodeTransformer):
     """Makes literals of ``dict(...)``."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Make a literal of one call; others are left, and refused later."""
         self.generic_visit(node)
         named = all(keyword.arg for keyword in node.keywords)
         if getattr(node.func, 'id', '') != 'dict' or node.args or not named:
