@@ -27,8 +27,10 @@ def register_all() -> None:
 
     with quietly():
         from . import data, engine, evaluation, models, regions, transfer  # noqa: F401
+    from .transfer.classifier import install_classifier_filter
     from .utils.configs import register_config_scopes
 
+    install_classifier_filter()
     register_config_scopes()
 
 

@@ -8,14 +8,17 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import BaseDataset, DefaultSampler
 from mmengine.dist import all_gather, get_world_size
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+
+from ..data.keyed_dataset import KeyedDataset
 
 Encoder = Callable[[Tensor], dict[str, Tensor]]
 
@@ -104,6 +107,9 @@ def raw_pixels(images: Tensor) -> dict[str, Tensor]:
 def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
     """Builds a dataloader that gives each sample once, in order.
 
+    An image that cannot be read is replaced by the next one, with a warning, as
+    :class:`.KeyedDataset` does it.
+
     Args:
         config: Dataloader config of the runner; its sampler must not shuffle. What
             needs workers (``persistent_workers``, ``prefetch_factor``) is left out if
@@ -129,10 +135,11 @@ def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
     if not config.setdefault('num_workers', 0):
         for name in ('persistent_workers', 'prefetch_factor'):
             config.pop(name, None)
+    dataset = config['dataset']
+    if isinstance(dataset, dict):
+        dataset = DATASETS.build(dataset)
+    config['dataset'] = dataset = _skipping_unreadable(dataset)
     if fraction < 1.0:
-        dataset = config['dataset']
-        if isinstance(dataset, dict):
-            dataset = DATASETS.build(dataset)
         if hasattr(dataset, 'full_init'):  # it may be lazy
             dataset.full_init()
         order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
@@ -141,6 +148,15 @@ def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
     loader = Runner.build_dataloader(config, seed=0)
     _check_order(loader)
     return loader
+
+
+def _skipping_unreadable(dataset: Any) -> Any:
+    """The data set, in a KeyedDataset unless it prepares its samples itself."""
+    usual = isinstance(dataset, BaseDataset) and all(
+        getattr(type(dataset), name) is getattr(BaseDataset, name)
+        for name in ('prepare_data', '__getitem__')
+    )
+    return KeyedDataset(dataset) if usual else dataset
 
 
 def _single_view(inputs: Tensor | list) -> Tensor:

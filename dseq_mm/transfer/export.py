@@ -195,7 +195,9 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
             f'    arch={arch},\n    img_size={size}, patch_size={patch_size}, '
             f'with_cls_token={token},\n    '
             f"{scale.format('layer_scale_init_value')}out_type='featmap',\n"
-            f"    init_cfg=dict(type='StrictPretrained', checkpoint='{out}'))"
+            f"    init_cfg=dict(type='StrictPretrained', checkpoint='{out}'))\n\n"
+            '# mmpretrain.get_model runs no init_cfg: after `import dseq_mm`, give it\n'
+            f"# pretrained='{out}'"
         )
     load = (
         f"torch.load('{out}', weights_only=True)['state_dict']"

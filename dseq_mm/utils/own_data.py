@@ -48,9 +48,7 @@ def use_data(cfg: Config, sources: Sequence[str]) -> list[str]:
     for hook in cfg.get('custom_hooks') or []:
         if bare_type(hook) == 'KNNHook':
             bank = _innermost(hook.bank)
-            own = _own_images(sources, bank.dataset)
-            # an image that cannot be read is replaced there, too
-            bank.dataset = ConfigDict(type='mmpretrain.KeyedDataset', dataset=own)
+            bank.dataset = _own_images(sources, bank.dataset)
             hook.query = None
             hook.bank_fraction = min(1.0, BANK_IMAGES / found.number)
             notes.append(

@@ -7,6 +7,7 @@ import torch
 import torch.distributed
 from mmpretrain.models import ResNet
 from mmpretrain.registry import MODELS
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from dseq_mm.evaluation.features import (
@@ -184,3 +185,29 @@ def test_two_processes_give_what_one_gives(
         assert shard == (size + 1) // 2  # each saw its share, padding included
         for name, value in alone.items():
             torch.testing.assert_close(torch.from_numpy(found[name]), value)
+
+
+@pytest.mark.parametrize('fraction', [1.0, 0.5])
+@pytest.mark.parametrize('broken', [0, 3, 7, 11])
+def test_an_unreadable_image_is_replaced(tmp_path, preprocessor, broken, fraction):
+    for index in range(12):
+        path = tmp_path / 'ab'[index // 6] / f'{index:02}.png'
+        path.parent.mkdir(exist_ok=True)
+        Image.new('RGB', (16, 16), (20 * index, 0, 0)).save(path)
+        if index == broken:
+            path.write_bytes(path.read_bytes()[:40])
+    pipeline = [dict(type='LoadImage'), dict(type='PackInputs')]
+    dataset = dict(type='ImageFolder', data_root=str(tmp_path), pipeline=pipeline)
+    config = dict(
+        batch_size=4,
+        dataset=dataset,
+        collate_fn=dict(type='default_collate'),
+    )
+    loader = build_loader(config, fraction)
+    kept = getattr(loader.dataset, 'indices', range(12))
+    used = [(index + (index == broken)) % 12 for index in kept]
+    rows = extract(raw_pixels, loader, MODELS.build(preprocessor), 'cpu')
+    assert rows['labels'].tolist() == [index // 6 for index in used]
+    reds = rows['last'].unflatten(1, (3, 16, 16)).amax((1, 2, 3))
+    order = torch.tensor(used, dtype=torch.float)
+    assert torch.equal(reds.argsort(stable=True), order.argsort(stable=True))

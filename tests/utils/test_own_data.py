@@ -39,9 +39,7 @@ def test_the_innermost_set_is_replaced(images):
     assert any('hidden or system folders (.hidden)' in note for note in notes)
     hook = cfg.custom_hooks[1]
     assert hook.query is None and hook.bank_fraction == 1 and hook.bank.batch_size == 9
-    bank = dict(type='mmpretrain.KeyedDataset')
-    bank['dataset'] = dict(expected, pipeline=PIPELINE[1:])
-    assert hook.bank.dataset.to_dict() == bank
+    assert hook.bank.dataset.to_dict() == dict(expected, pipeline=PIPELINE[1:])
     assert any('RankMe' in note for note in notes)
 
 
