@@ -1,49 +1,27 @@
 """DSeq-JEPA and I-JEPA pre-training for MMPretrain.
 
 Importing the package registers all its parts, so that ``custom_imports =
-dict(imports=['dseq_mm'])`` is enough for any mmpretrain, mmdet or mmseg config.
+dict(imports=['dseq_mm'])`` is enough for any mmpretrain, mmdet or mmseg config. In a
+program without the host the parts wait for it, see :mod:`dseq_mm.registration`;
+:mod:`~dseq_mm.plan`, :mod:`~dseq_mm.visibility`, :mod:`~dseq_mm.randomness`,
+:mod:`~dseq_mm.clock` and :mod:`~dseq_mm.regions` never need it.
 """
 
-import sys
+from importlib import import_module
 
+from .registration import register_all, register_with_host
 from .version import __version__
 
 __all__ = ['__version__', 'register_all']
 
-
-def register_all() -> None:
-    """Register every part of the package with mmpretrain's registries.
-
-    Importing ``dseq_mm`` calls it; a second call does nothing.
-
-    Raises:
-        ImportError: If what is installed will not do, with the commands that mend it.
-    """
-    from .utils.stack import check_stack
-
-    check_stack()
-
-    from .utils.command import quietly
-
-    with quietly():
-        from . import data, engine, evaluation, models, regions, transfer  # noqa: F401
-    from .transfer.classifier import install_classifier_filter
-    from .utils.configs import register_config_scopes
-
-    install_classifier_filter()
-    register_config_scopes()
+_PARTS = ('data', 'engine', 'evaluation', 'models', 'regions', 'transfer')
 
 
-def _needs_no_parts() -> bool:
-    """Whether Python was started with ``-m`` and a module that needs no other.
-
-    The doctor must come up where the imports fail, the launcher of processes soon, and
-    Python imports this file first.
-    """
-    modules = ('dseq_mm.doctor', 'dseq_mm.utils.torchrun')
-    names = {mark + name for name in modules for mark in ('', '-m')}
-    return sys.argv[0] == '-m' and not names.isdisjoint(sys.orig_argv)
+def __getattr__(name: str):
+    """Import a part that was not imported yet, as in ``dseq_mm.models.JEPA``."""
+    if name in _PARTS:
+        return import_module(f'.{name}', __name__)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-if not _needs_no_parts():
-    register_all()
+register_with_host()

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from .registration import register_all
 from .utils import command, stack
 from .version import __version__
 
@@ -112,8 +113,6 @@ def own_problem() -> str:
     Returns:
         The error in one line, or an empty string.
     """
-    from . import register_all
-
     try:
         register_all()
     except Exception as error:  # report whatever it is
