@@ -16,37 +16,21 @@ Shape legend: ``B`` images, ``R`` plan rows (``B * rows_per_sample``, sample-maj
 ``D`` channels. Padding slots hold -1.
 """
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from .packing import TokenCounts, pack_tokens
 from .visibility import Visibility, diagonal, real_slots
-
-
-class TokenCounts(NamedTuple):
-    """Real (non-padding) tokens of a plan over all rows, known on the host.
-
-    Args:
-        context: Context tokens.
-        target: Target tokens.
-        unrolled_context: Context tokens once the plan is unrolled.
-        groups: Target groups that are not empty.
-    """
-
-    context: int
-    target: int
-    unrolled_context: int
-    groups: int
 
 
 @dataclass(frozen=True)
 class PredictionPlan:
     """Who predicts what, from what, and when (DSeq-JEPA, Eq. 5; I-JEPA, Sec. 3).
 
-    Build one with :meth:`from_masks`; the integers beside the tensors are there so
-    that no later stage has to ask the device for a length.
+    Build one with :meth:`from_ranks` or :meth:`from_masks`; the integers beside the
+    tensors are there so that no later stage has to ask the device for a length.
 
     Args:
         context_ids: Patch index of each context token, ``(R, Lc)``.
@@ -63,6 +47,7 @@ class PredictionPlan:
         tokens: Real tokens over all rows.
         rows_per_sample: Plan rows that belong to one image: 1, or ``S`` once unrolled.
         context_sees_targets: Exact I-JEPA mode.
+        log: Scalars for the log, by name; set them by ``dataclasses.replace``.
 
     Raises:
         ValueError: If ``context_sees_targets`` is asked of a plan whose context grows.
@@ -79,6 +64,7 @@ class PredictionPlan:
     tokens: TokenCounts
     rows_per_sample: int = 1
     context_sees_targets: bool = False
+    log: dict[str, Tensor] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.context_sees_targets and self.num_context_steps != 1:
@@ -96,7 +82,7 @@ class PredictionPlan:
         num_context_steps: int,
         context_sees_targets: bool = False,
     ) -> 'PredictionPlan':
-        """Pack dense maps into a plan. The one host synchronisation of a step.
+        """Pack dense maps into a plan. Waits for the device once.
 
         Args:
             context_step: Step at which each patch becomes visible, -1 where it never
@@ -110,42 +96,59 @@ class PredictionPlan:
             The plan, padded to the longest row of the batch.
         """
         _, num_steps, num_patches = target_masks.shape
-        sizes = target_masks.sum(-1)  # (R, S)
-        contexts = (context_step >= 0).sum(-1)  # (R,)
-        # a token of step s is re-encoded by the steps after it, s + 1 to S
-        repeats = torch.where(context_step >= 0, num_steps - context_step, 0)
-        repeats = repeats.clamp(min=0)
-        lengths = torch.stack(
-            [contexts.max(), sizes.sum(-1).max(), sizes.max()]
-            + [contexts.sum(), sizes.sum(), repeats.sum(), (sizes > 0).sum()]
-        )
-        num_context, num_targets, group_length, *tokens = lengths.tolist()
-
-        patch = torch.arange(num_patches, device=context_step.device)
-        context_ids, context_steps = _pack(
-            context_step * num_patches + patch,
+        slot = torch.arange((num_steps + 1) * num_patches, device=context_step.device)
+        targets = target_masks.flatten(1)  # (R, S, P) -> (R, S * P)
+        packed = pack_tokens(
+            context_step * num_patches + slot[:num_patches],
             context_step >= 0,
-            num_context,
-            num_patches,
-        )
-        slot = torch.arange(num_steps * num_patches, device=patch.device)
-        # (R, S, P) -> (R, S * P): steps in order, patches in raster order within one
-        wanted = target_masks.flatten(1)
-        target_ids, target_steps = _pack(
-            slot.expand_as(wanted), wanted, num_targets, num_patches
+            slot[num_patches:].expand_as(targets),
+            targets,
+            sizes=target_masks.sum(-1),
+            num_patches=num_patches,
         )
         return cls(
-            context_ids=context_ids,
-            context_step=context_steps,
-            target_ids=target_ids,
-            target_step=torch.where(target_ids >= 0, target_steps + 1, -1),
-            num_patches=num_patches,
-            num_steps=num_steps,
+            **packed,
             num_context_steps=num_context_steps,
-            group_length=group_length,
-            tokens=TokenCounts(*tokens),
             context_sees_targets=context_sees_targets,
         )
+
+    @classmethod
+    def from_ranks(cls, rank: Tensor, num_ranks: int) -> 'PredictionPlan':
+        """Plan a sequence: the patches of each rank are predicted from lower ranks.
+
+        Rank 0 is context from the beginning and no target, the last rank is a target
+        and no context. Waits for the device once.
+
+        Args:
+            rank: Rank of each patch, ``(R, P)``, int64. Those outside of ``0`` to
+                ``num_ranks - 1`` are neither context nor target.
+            num_ranks: Number of ranks, one more than ``S``; at least 2.
+
+        Returns:
+            The plan, padded to the longest row of the batch.
+
+        Raises:
+            ValueError: If there are fewer than two ranks.
+        """
+        if num_ranks < 2:
+            raise ValueError(
+                'a plan needs two ranks or more, one to predict from and one to be '
+                f'predicted, got num_ranks={num_ranks}'
+            )
+        num_patches = rank.shape[1]
+        inside = (rank >= 0) & (rank < num_ranks)
+        counts = rank.new_zeros(len(rank), num_ranks)
+        counts.scatter_add_(1, rank.clamp(0, num_ranks - 1), inside.long())
+        key = rank * num_patches + torch.arange(num_patches, device=rank.device)
+        packed = pack_tokens(
+            key,
+            inside & (rank < num_ranks - 1),
+            key,
+            inside & (rank > 0),
+            sizes=counts[:, 1:],
+            num_patches=num_patches,
+        )
+        return cls(**packed, num_context_steps=num_ranks - 1)
 
     @property
     def num_samples(self) -> int:
@@ -367,24 +370,3 @@ def _mean(tokens: Tensor, member: Tensor) -> Tensor:
     tokens = tokens.masked_fill(~member.any(1)[..., None], 0.0)
     size = member.sum(-1, keepdim=True).clamp(min=1)
     return member.to(tokens.dtype) @ tokens / size
-
-
-def _pack(key: Tensor, wanted: Tensor, length: int, num_patches: int):
-    """Sort the wanted keys ``step * P + patch`` to the front and split them.
-
-    Args:
-        key: ``(R, M)``, int64.
-        wanted: ``(R, M)``, bool, at most ``length`` per row.
-        length: Slots to keep.
-        num_patches: ``P``.
-
-    Returns:
-        Patch indices and steps, each ``(R, length)``, -1 pads.
-    """
-    beyond = torch.iinfo(torch.int64).max
-    packed = torch.where(wanted, key, beyond).sort(dim=1).values[:, :length]
-    real = packed < beyond
-    return (
-        torch.where(real, packed % num_patches, -1),
-        torch.where(real, packed // num_patches, -1),
-    )

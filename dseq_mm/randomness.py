@@ -5,8 +5,15 @@ neither the number of processes or workers, nor the place in a batch, nor a resu
 run changes it. The hash is SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), evaluated
 on the device of its input with no host synchronisation.
 
+Keys of parts come from the :class:`~dseq_mm.clock.TrainingClock` and are hashes of
+three integers, the last one a :class:`Purpose`. Two streams are told apart by the
+number of theirs: crops of images have (seed, epoch, dataset index, generator), the
+regions that Grad-CAM predicts have (seed, epoch).
+
 Shape legend: ``B`` images, ``K`` numbers per image.
 """
+
+from enum import IntEnum
 
 import torch
 from torch import Tensor
@@ -15,6 +22,24 @@ _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _MIX_1 = 0xBF58476D1CE4E5B9
 _MIX_2 = 0x94D049BB133111EB
+
+
+class Purpose(IntEnum):
+    """What a stream of draws is for; no two streams have the same.
+
+    The numbers stay as they are: other ones would change every run.
+    """
+
+    #: Layouts of I-JEPA's blocks, for each image.
+    BLOCKS = 0
+    #: Curriculum, fills and order of DSeq-JEPA's regions, for each image.
+    REGIONS = 1
+    #: What a batch shares: the curriculum's decision, or the released block sizes.
+    BATCH = 2
+    #: Directions in which SIGReg looks at a batch.
+    DIRECTIONS = 3
+    #: The first number that is free for parts from outside the package.
+    OUTSIDE = 1000
 
 
 def hash_integers(*values: int) -> int:

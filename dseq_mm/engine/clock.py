@@ -10,8 +10,8 @@ from mmengine.runner import IterBasedTrainLoop
 from mmpretrain.registry import HOOKS
 from torch import nn
 
+from ..clock import TrainingClock
 from ..models.ema import TargetEncoder
-from ..models.jepa import TrainingClock
 from .schedules import apply_schedules, schedule_warnings
 
 
@@ -34,15 +34,17 @@ class ClockHook(Hook):
     """Tell schedules, model and data set what time it is.
 
     Before each iteration it sets what the :class:`Schedule` objects of
-    ``param_scheduler`` look after, and gives the model epoch, iteration and progress,
-    by which keyed draws follow. Nothing here is state: all of it is a function of the
-    loop's place, so a resumed run sees the same clock as one that never stopped.
+    ``param_scheduler`` look after, and gives the model a
+    :class:`~dseq_mm.clock.TrainingClock`, which keyed draws follow. Nothing here is
+    state: all of it is a function of seed and place of the loop, so a resumed run sees
+    the same clock as one that never stopped.
     """
 
     priority = 'HIGHEST'  # the log shows the settings of the iteration that begins
+    seed = 0
 
     def before_train(self, runner) -> None:
-        """Hand the run's seed to parts without one; refuse what would train wrongly.
+        """Hand the run's seed to data sets without one; refuse wrong trainings.
 
         Args:
             runner: The runner.
@@ -63,9 +65,10 @@ class ClockHook(Hook):
         _check_target_encoder(runner, model_parts)
         seed = [runner.seed]  # with diff_rank_seed each process has its own
         broadcast_object_list(seed)
-        for part in (*model_parts, *datasets):
-            if getattr(part, 'seed', 0) is None:
-                part.seed = seed[0]
+        self.seed = seed[0]
+        for dataset in datasets:
+            if getattr(dataset, 'seed', 0) is None:
+                dataset.seed = self.seed
 
     def before_train_epoch(self, runner) -> None:
         """Give the data set the epoch, before its workers read the first image.
@@ -78,7 +81,7 @@ class ClockHook(Hook):
                 dataset.set_epoch(runner.epoch)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
-        """Set the schedules; give the model epoch, iteration and progress.
+        """Set the schedules; give the model the clock.
 
         Args:
             runner: The runner.
@@ -89,7 +92,7 @@ class ClockHook(Hook):
         apply_schedules(
             all_schedulers(runner), progress, runner.max_epochs, runner.max_iters
         )
-        clock = TrainingClock(runner.epoch, runner.iter, progress)
+        clock = TrainingClock(runner.epoch, runner.iter, progress, self.seed)
         unwrap(runner.model).clock = clock
 
 

@@ -1,9 +1,18 @@
 """Algorithms, encoders, predictor, heads, mask generators and saliency proxies."""
 
+from ..clock import TrainingClock
 from .ema import TargetEncoder
 from .encoder import EncodedImage, JEPAViT
-from .heads import LatentPredictionHead, RegularizerHead, SIGRegHead, VICRegHead
-from .jepa import CJEPA, IJEPA, JEPA, NEPA, DSeqCJEPA, DSeqJEPA, TrainingClock
+from .heads import (
+    LatentPredictionHead,
+    Projector,
+    RegularizerHead,
+    SIGRegHead,
+    VICRegHead,
+    gather_images,
+    pool_blocks,
+)
+from .jepa import CJEPA, IJEPA, JEPA, NEPA, DSeqCJEPA, DSeqJEPA
 from .mask_generators import (
     DiscriminativeMaskGenerator,
     MaskGenerator,
@@ -32,6 +41,7 @@ __all__ = [
     'MultiBlockMaskGenerator',
     'NEPA',
     'NextPatchPredictor',
+    'Projector',
     'RasterMaskGenerator',
     'RegularizerHead',
     'SIGRegHead',
@@ -39,4 +49,6 @@ __all__ = [
     'TargetEncoder',
     'TrainingClock',
     'VICRegHead',
+    'gather_images',
+    'pool_blocks',
 ]

@@ -6,7 +6,6 @@ target slots, ``D`` channels.
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,41 +15,31 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from ..clock import TrainingClock, check_clock
 from ..plan import PredictionPlan
 from ..transfer.warm_start import warm_start
 from .encoder import EncodedImage
 from .layers import as_float32
+from .parts import add_to_log, build_part, split_log
 
 
-class TrainingClock(NamedTuple):
-    """When a step happens; hooks set it, mask generators key their draws by it.
-
-    Args:
-        epoch: From 0.
-        iteration: From 0.
-        progress: Share of the training that is done, 0 at the first and 1 at the last
-            iteration.
-    """
-
-    epoch: int = 0
-    iteration: int = 0
-    progress: float = 0.0
-
-
+@MODELS.register_module()
 class JEPA(BaseSelfSupervisor):
     """Joint-embedding predictive architecture: predict features of hidden patches.
 
     What is hidden, from whom, and when, is the mask generator's
     :class:`~dseq_mm.plan.PredictionPlan`; methods differ in nothing else.
 
+    Parts that have arguments ``grid_size``, ``embed_dims`` or ``num_heads`` get the
+    backbone's, unless their config says otherwise.
+
     Args:
         backbone: Context encoder, a :class:`JEPAViT`.
-        neck: Predictor; grid, channels and heads default to the backbone's.
+        neck: Predictor.
         head: Loss between predicted and target features.
-        mask_generator: Makes the plan; the method has a default.
+        mask_generator: Makes the plan; a method by name has a default.
         regularizers: Heads whose losses are added to the latent loss, such as
-            :class:`VICRegHead`; their channels default to the backbone's. The method
-            has a default.
+            :class:`VICRegHead`; a method by name may have defaults.
         target_encoder: Momentum of the EMA target encoder.
         warm_start: File to start from: a pre-training checkpoint gives the encoders and
             what else it has in the same shapes, a backbone the encoders.
@@ -60,13 +49,14 @@ class JEPA(BaseSelfSupervisor):
         init_cfg: As in mmpretrain.
 
     Raises:
-        ValueError: If the saliency proxy and the backbone do not fit.
+        ValueError: If there is no mask generator, or saliency proxy and backbone do not
+            fit.
     """
 
     #: EMA copies, and what each averages; TargetEncoderHook moves them.
     averages = dict(target_encoder='backbone')
     #: What a method is made of, where its config does not say.
-    default_mask_generator: dict
+    default_mask_generator: dict | None = None
     default_regularizers: Sequence[dict] = ()
 
     def __init__(
@@ -85,26 +75,25 @@ class JEPA(BaseSelfSupervisor):
         super().__init__(
             backbone=backbone, data_preprocessor=data_preprocessor, init_cfg=init_cfg
         )
-        self.neck = MODELS.build(
-            neck,
-            default_args=dict(
-                grid_size=tuple(self.backbone.patch_resolution),
-                embed_dims=self.backbone.embed_dims,
-                num_heads=self.backbone.num_heads,
-            ),
+        facts = dict(
+            grid_size=tuple(self.backbone.patch_resolution),
+            embed_dims=self.backbone.embed_dims,
+            num_heads=self.backbone.num_heads,
         )
-        self.head = MODELS.build(head)
+        if regularizers is None:
+            regularizers = self.default_regularizers
+        mask_generator = mask_generator or self.default_mask_generator
+        if mask_generator is None:
+            raise ValueError(
+                f'{type(self).__name__} has no masks of its own: give it '
+                "mask_generator=dict(type='...'), such as MultiBlockMaskGenerator"
+            )
+        self.neck = build_part(neck, **facts)
+        self.head = build_part(head, **facts)
         self.regularizers = ModuleList(
-            MODELS.build(
-                regularizer, default_args=dict(embed_dims=self.backbone.embed_dims)
-            )
-            for regularizer in deepcopy(
-                self.default_regularizers if regularizers is None else regularizers
-            )
+            build_part(part, **facts) for part in deepcopy(regularizers)
         )
-        self.mask_generator = MODELS.build(
-            deepcopy(mask_generator or self.default_mask_generator)
-        )
+        self.mask_generator = build_part(deepcopy(mask_generator), **facts)
         self.mask_generator.check(
             self.backbone.num_layers, self.backbone.cls_token is not None
         )
@@ -149,11 +138,12 @@ class JEPA(BaseSelfSupervisor):
             **kwargs: Ignored, for other data preprocessors.
 
         Returns:
-            ``loss`` and, for the log, its terms and what the mask generator counted.
+            ``loss`` and, for the log, its terms and what the plan and the heads log.
 
         Raises:
             ValueError: If the images are not of the predictor's grid, the samples
-                carry no index, or nobody has set the clock.
+                carry no index, nobody has set the clock, or a part logs what would
+                count as a loss.
         """
         sample_idx = sample_indices(data_samples, inputs.device)
         clock = check_clock(self.clock)
@@ -166,15 +156,18 @@ class JEPA(BaseSelfSupervisor):
         context = self.encode_context(inputs, plan)  # (R, Lc, D)
         prediction = self.neck(context, plan)  # (R, Lt, D)
         target = self.targets(encoded, plan)  # (R, Lt, D)
-        loss = self.head.loss(prediction, target, plan)
-        stats = dict(self.mask_generator.stats)
+        loss, terms = split_log(self.head.loss(prediction, target, plan))
+        log: dict[str, Tensor] = {}
+        add_to_log(log, plan.log, self.mask_generator, 'plan')
+        add_to_log(log, terms, self.head, 'head')
         if self.regularizers:
-            stats['latent'] = loss.detach()
-        for number, regularizer in enumerate(self.regularizers):
-            loss = loss + regularizer.loss(context, prediction, target, plan, clock)
-            for name, term in regularizer.stats.items():  # two may be of one kind
-                stats[f'{name}_{number}' if name in stats else name] = term
-        return dict(loss=loss, **stats)
+            add_to_log(log, dict(latent=loss), self.head, 'head')
+        for number, part in enumerate(self.regularizers):  # two may be of one kind
+            added = part.loss(context, prediction, target, plan, clock)
+            term, terms = split_log(added)
+            loss = loss + term
+            add_to_log(log, terms, part, number)
+        return dict(loss=loss, **log)
 
     @torch.no_grad()
     def encode_target(self, inputs: Tensor):
@@ -227,7 +220,7 @@ class JEPA(BaseSelfSupervisor):
         """
         context = plan.gather(patches, plan.context_ids)
         target = plan.gather(as_target(patches.detach()), plan.target_ids)
-        return self.head.loss(self.neck(context, plan), target, plan)
+        return split_log(self.head.loss(self.neck(context, plan), target, plan))[0]
 
 
 def _check_grid(grid: tuple[int, int], own: Sequence[int] | None) -> None:
@@ -356,28 +349,3 @@ def sample_indices(data_samples: list[DataSample], device) -> Tensor:
             'its meta_keys.'
         ) from None
     return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
-
-
-def check_clock(clock: TrainingClock | None) -> TrainingClock:
-    """Refuse a training step that nobody has told the time.
-
-    Its masks would be the same in every epoch, and of the start of the curriculum.
-
-    Args:
-        clock: That of the algorithm; None if it was never set.
-
-    Returns:
-        The clock.
-
-    Raises:
-        ValueError: If it was never set.
-    """
-    if clock is None:
-        raise ValueError(
-            'masks are keyed by the epoch, and nobody has told it: this config lacks '
-            "our hooks. Inherit 'dseq_mm::_base_/default_runtime.py', or add "
-            "default_hooks=dict(clock=dict(type='ClockHook'), "
-            "target_encoder=dict(type='TargetEncoderHook')). In a loop of your own set "
-            'model.clock=TrainingClock(epoch, iteration, progress) before each step.'
-        )
-    return clock

@@ -20,20 +20,8 @@ class NextPatchPredictor(BaseModule):
     one target each, unrolled or not.
 
     Args:
-        grid_size: As given to every predictor; not needed, nor are the next two.
-        embed_dims: See above.
-        num_heads: See above.
         init_cfg: As in MMEngine.
     """
-
-    def __init__(
-        self,
-        grid_size: int | tuple[int, int] | None = None,
-        embed_dims: int | None = None,
-        num_heads: int | None = None,
-        init_cfg: dict | None = None,
-    ) -> None:
-        super().__init__(init_cfg)
 
     def forward(self, context: Tensor, plan: PredictionPlan) -> Tensor:
         """Shift the context by one step.

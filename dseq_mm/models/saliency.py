@@ -14,6 +14,7 @@ from mmengine.model import BaseModule
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ..clock import TrainingClock
 from ..plan import PredictionPlan
 from ..randomness import hash_integers, keyed_uniform
 from ..regions import (
@@ -71,14 +72,18 @@ class SaliencyProxy(BaseModule):
             )
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
+        self,
+        encoded: EncodedImage,
+        sample_idx: Tensor,
+        clock: TrainingClock,
+        latent_loss: LatentLoss,
     ) -> Tensor:
         """Compute the map.
 
         Args:
             encoded: The full image as the target encoder sees it.
             sample_idx: Dataset index of each image, ``(B,)``, for keyed randomness.
-            clock: The :class:`~dseq_mm.models.jepa.TrainingClock`, likewise.
+            clock: The time, and the seed of the run, likewise.
             latent_loss: Loss of predicting ``patches`` under a plan, from the
                 algorithm; Grad-CAM differentiates it.
 
@@ -112,7 +117,11 @@ class ClassTokenSimilarity(SaliencyProxy):
         self.hidden = (block,)
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
+        self,
+        encoded: EncodedImage,
+        sample_idx: Tensor,
+        clock: TrainingClock,
+        latent_loss: LatentLoss,
     ) -> Tensor:
         """See :meth:`SaliencyProxy.forward`."""
         tokens = encoded.hidden[self.block].float()
@@ -139,7 +148,11 @@ class ClassTokenAttention(SaliencyProxy):
         self.attention = (block,)
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
+        self,
+        encoded: EncodedImage,
+        sample_idx: Tensor,
+        clock: TrainingClock,
+        latent_loss: LatentLoss,
     ) -> Tensor:
         """See :meth:`SaliencyProxy.forward`."""
         # (B, P) -> (B, H, W)
@@ -156,7 +169,7 @@ class GradCAM(SaliencyProxy):
 
     Args:
         num_regions: Random regions that the grid is cut into.
-        seed: Key of their randomness; None is the run's seed, which ClockHook sets.
+        seed: Key of their randomness; None is the run's seed.
     """
 
     needs_class_token = False
@@ -166,10 +179,15 @@ class GradCAM(SaliencyProxy):
         self.num_regions, self.seed = num_regions, seed
 
     def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss: LatentLoss
+        self,
+        encoded: EncodedImage,
+        sample_idx: Tensor,
+        clock: TrainingClock,
+        latent_loss: LatentLoss,
     ) -> Tensor:
         """See :meth:`SaliencyProxy.forward`."""
-        key = hash_integers(self.seed or 0, clock.epoch)
+        seed = clock.seed if self.seed is None else self.seed
+        key = hash_integers(seed, clock.epoch)
         plan = partition_plan(encoded.grid, sample_idx, self.num_regions, key)
         with torch.enable_grad():
             tokens = as_float32(encoded.patches.detach()).requires_grad_()

@@ -4,7 +4,7 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``N`` regions.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from torch import Tensor
@@ -38,11 +38,13 @@ class Regions:
             ``[0, N)``.
         source: Code of :class:`Source` per rank, ``(B, N)``, int64.
         degenerate: Maps that could not be used, ``(B,)``, bool.
+        log: Scalars for the log, by name.
     """
 
     rank: Tensor
     source: Tensor
     degenerate: Tensor
+    log: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dseq_mm.models import IJEPA, EncodedImage, MaskGenerator, TargetEncoder
 from dseq_mm.models.jepa import as_target
+from dseq_mm.models.parts import split_log
 from dseq_mm.plan import PredictionPlan
 
 from .aggregation import LocalAggregation
@@ -72,7 +73,7 @@ class DMTJEPA(IJEPA):
         context = self.context_head(plan.gather(patches, plan.context_ids), plan)
         grid = tuple(self.backbone.patch_resolution)
         target = self.targets(EncodedImage(patches.detach(), grid), plan)
-        return self.head.loss(self.neck(context, plan), target, plan)
+        return split_log(self.head.loss(self.neck(context, plan), target, plan))[0]
 
 
 def _check_plans(generator: MaskGenerator, unrolled: bool) -> None:

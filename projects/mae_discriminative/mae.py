@@ -10,19 +10,19 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from dseq_mm.clock import TrainingClock, check_clock
 from dseq_mm.models import (
     DiscriminativeMaskGenerator,
     EncodedImage,
     GradCAM,
     JEPAViT,
     MaskGenerator,
-    TrainingClock,
 )
-from dseq_mm.models.jepa import check_clock, sample_indices
-from dseq_mm.randomness import hash_integers, keyed_uniform
+from dseq_mm.models.jepa import sample_indices
+from dseq_mm.randomness import Purpose, keyed_uniform
 
-# Stream of the draws within a region; those below 1000 are the package's.
-WITHIN_REGION = 1000
+# Stream of the draws within a region.
+WITHIN_REGION = Purpose.OUTSIDE
 
 
 @MODELS.register_module()
@@ -169,10 +169,10 @@ class DiscriminativeMAE(MAE):
         Returns:
             ``loss`` and, for the log, what the mask generator counted.
         """
-        scores = self.scores(inputs, data_samples)
+        scores, log = self.scores(inputs, data_samples)
         latent, mask, place = self.backbone(inputs, scores)
         loss = self.head.loss(self.neck(latent, place), inputs, mask)
-        return dict(loss=loss, **self.mask_generator.stats)
+        return dict(loss=loss, **log)
 
     @torch.no_grad()
     def encode_target(self, inputs: Tensor) -> EncodedImage:
@@ -189,7 +189,9 @@ class DiscriminativeMAE(MAE):
         )
 
     @torch.no_grad()
-    def scores(self, inputs: Tensor, data_samples: list[DataSample]) -> Tensor:
+    def scores(
+        self, inputs: Tensor, data_samples: list[DataSample]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Score patches by the rank of their region; the lowest stay visible.
 
         Args:
@@ -197,7 +199,8 @@ class DiscriminativeMAE(MAE):
             data_samples: Their meta data, with ``sample_idx``.
 
         Returns:
-            A keyed draw of ``[0, 1)`` minus the rank, ``(B, P)``, float64.
+            A keyed draw of ``[0, 1)`` minus the rank, ``(B, P)``, float64; and what
+            was counted of the regions, for the log.
 
         Raises:
             ValueError: If the images are not of ``img_size``, the samples carry no
@@ -216,8 +219,8 @@ class DiscriminativeMAE(MAE):
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             regions = generator.regions(encoded, indices, clock)
         rank = regions.rank.flatten(1)  # (B, H, W) -> (B, P)
-        key = hash_integers(generator.seed or 0, clock.epoch, WITHIN_REGION)
-        return keyed_uniform(key, indices, rank.shape[1]) - rank
+        key = clock.epoch_key(WITHIN_REGION, generator.seed)
+        return keyed_uniform(key, indices, rank.shape[1]) - rank, regions.log
 
 
 def _check_generator(generator: MaskGenerator) -> None:

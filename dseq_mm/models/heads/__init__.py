@@ -2,13 +2,16 @@
 
 from .base import RegularizerHead, gather_images
 from .latent import LatentPredictionHead
+from .projector import Projector, pool_blocks
 from .sigreg import SIGRegHead
 from .vicreg import VICRegHead
 
 __all__ = [
     'LatentPredictionHead',
+    'Projector',
     'RegularizerHead',
     'SIGRegHead',
     'VICRegHead',
     'gather_images',
+    'pool_blocks',
 ]

@@ -16,19 +16,12 @@ from mmengine.model import BaseModule
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather
 
+from ...clock import TrainingClock
 from ...plan import PredictionPlan
 
 
 class RegularizerHead(BaseModule):
-    """Base of the losses that are added to the latent loss.
-
-    Attributes:
-        stats: Scalars of the last loss, for the log.
-    """
-
-    def __init__(self, init_cfg: dict | None = None) -> None:
-        super().__init__(init_cfg)
-        self.stats: dict[str, Tensor] = {}
+    """Base of the losses that are added to the latent loss."""
 
     def loss(
         self,
@@ -36,19 +29,20 @@ class RegularizerHead(BaseModule):
         prediction: Tensor,
         target: Tensor,
         plan: PredictionPlan,
-        clock,
-    ) -> Tensor:
-        """Compute the loss, weighted; ``self.stats`` then holds its terms.
+        clock: TrainingClock,
+    ) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss, weighted.
 
         Args:
             context: Output of the context encoder, ``(R, Lc, D)``.
             prediction: ``(R, Lt, D)``.
             target: ``(R, Lt, D)``, no gradient.
             plan: Tells rows, groups and padding apart.
-            clock: The :class:`~dseq_mm.models.jepa.TrainingClock`, for keyed draws.
+            clock: The time, and the seed of the run, for keyed draws.
 
         Returns:
-            A scalar, at least float32.
+            A scalar, at least float32; or that, and scalars for the log by name. A
+            name may not have ``loss`` in it.
         """
         raise NotImplementedError
 

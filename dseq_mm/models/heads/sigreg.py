@@ -12,14 +12,13 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...clock import TrainingClock
 from ...plan import PredictionPlan
-from ...randomness import hash_integers, keyed_uniform
+from ...randomness import Purpose, keyed_uniform
 from ..layers import as_float32
 from .base import RegularizerHead
 from .projector import Projector, pool_blocks
 
-# Purpose of this stream of draws; those of mask_generators/base.py are 0 to 2.
-DIRECTIONS = 3
 # Upper end and number of the positive knots; 17 points with 0 or both signs.
 QUADRATURES = dict(code=(3.0, 16), paper=(5.0, 8))
 
@@ -48,7 +47,7 @@ class SIGRegHead(RegularizerHead):
             code); or ``'paper'``, 17 points on ``[-5, 5]``.
         projector: Widths of the :class:`Projector`, empty for none. The hidden layers
             are those of LeJEPA's released example, the output is ours.
-        seed: Key of the directions; None is the run's seed, which ClockHook sets.
+        seed: Key of the directions; None is the run's seed.
         init_cfg: As in MMEngine.
 
     Raises:
@@ -85,8 +84,8 @@ class SIGRegHead(RegularizerHead):
         prediction: Tensor,
         target: Tensor,
         plan: PredictionPlan,
-        clock,
-    ) -> Tensor:
+        clock: TrainingClock,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`RegularizerHead.loss`; the target is not used.
 
         Args:
@@ -97,7 +96,7 @@ class SIGRegHead(RegularizerHead):
             clock: Its iteration keys the directions.
 
         Returns:
-            A scalar, at least float32; ``stats`` has it without the weight.
+            A scalar, at least float32; and for the log the same without the weight.
 
         Raises:
             ValueError: If the batch or the plan leaves nothing to take statistics of.
@@ -108,14 +107,13 @@ class SIGRegHead(RegularizerHead):
             else:
                 pooled = pool_blocks(prediction, plan)
             views = self.projector(pooled)  # (V, n, K)
-            key = hash_integers(self.seed or 0, clock.iteration, DIRECTIONS)
+            key = clock.iteration_key(Purpose.DIRECTIONS, self.seed)
             directions = random_directions(
                 key, views.shape[-1], self.slices, views.device
             )
             terms = [sigreg(view, directions, self.quadrature) for view in views]
             term = torch.stack(terms).mean()
-            self.stats = dict(sigreg=term.detach())
-            return self.weight * term
+            return self.weight * term, dict(sigreg=term)
 
 
 def random_directions(key: int, channels: int, slices: int, device) -> Tensor:

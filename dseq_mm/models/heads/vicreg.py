@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...clock import TrainingClock
 from ...plan import PredictionPlan
 from .base import RegularizerHead
 from .projector import Projector, pool_blocks
@@ -84,8 +85,8 @@ class VICRegHead(RegularizerHead):
         prediction: Tensor,
         target: Tensor,
         plan: PredictionPlan,
-        clock,
-    ) -> Tensor:
+        clock: TrainingClock,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """See :meth:`RegularizerHead.loss`; context and clock are not used.
 
         Args:
@@ -96,7 +97,7 @@ class VICRegHead(RegularizerHead):
             clock: Time.
 
         Returns:
-            A scalar, at least float32; ``stats`` has the three terms without weights.
+            A scalar, at least float32; and for the log its terms without weights.
 
         Raises:
             ValueError: If the batch or the plan leaves nothing to take statistics of.
@@ -109,9 +110,8 @@ class VICRegHead(RegularizerHead):
                 sim = pairwise_distance(z)
             std = variance(z, self.gamma, self.eps)
             cov = 2 * covariance(z)
-            terms = dict(vicreg_sim=sim, vicreg_std=std, vicreg_cov=cov)
-            self.stats = {name: term.detach() for name, term in terms.items()}
-            return self.weight * (self.sim * sim + self.std * std + self.cov * cov)
+            loss = self.weight * (self.sim * sim + self.std * std + self.cov * cov)
+            return loss, dict(vicreg_sim=sim, vicreg_std=std, vicreg_cov=cov)
 
 
 def variance(z: Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Tensor:

@@ -1,7 +1,8 @@
 """What mask generators share: they own the randomness and return a plan.
 
 Draws that belong to a sample are keyed by (seed, epoch, dataset index), draws that
-belong to a whole batch by (seed, iteration), never by rank, worker or place.
+belong to a whole batch by (seed, iteration), never by rank, worker or place: the
+:class:`~dseq_mm.clock.TrainingClock` makes the keys.
 
 Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``.
 """
@@ -9,19 +10,17 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``.
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from ...clock import TrainingClock
 from ...plan import PredictionPlan
 from ..encoder import EncodedImage
 from ..saliency import LatentLoss
-
-# What a stream of draws is for; part of its key. Outside the package take 1000 and up.
-BLOCKS, REGIONS, BATCH = range(3)
 
 
 class MaskGenerator(BaseModule):
     """Base of the mask generators.
 
     Args:
-        seed: Key of all randomness; None is the run's seed, which ClockHook sets.
+        seed: Key of all randomness; None is the run's seed.
     """
 
     #: Blocks of the target encoder whose output or attention is needed.
@@ -31,7 +30,6 @@ class MaskGenerator(BaseModule):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.seed = seed
-        self.stats: dict[str, Tensor] = {}
 
     def check(self, depth: int, with_cls_token: bool) -> None:
         """Compare what is needed with what the encoder has.
@@ -48,18 +46,18 @@ class MaskGenerator(BaseModule):
         self,
         encoded: EncodedImage,
         sample_idx: Tensor,
-        clock,
+        clock: TrainingClock,
         latent_loss: LatentLoss | None = None,
     ) -> PredictionPlan:
-        """Make the plan of a batch; ``self.stats`` then holds scalars for the log.
+        """Make the plan of a batch.
 
         Args:
             encoded: Full images as the target encoder sees them.
             sample_idx: Dataset index of each image, ``(B,)``, int64.
-            clock: The :class:`~dseq_mm.models.jepa.TrainingClock`.
+            clock: The time, and the seed of the run.
             latent_loss: See :class:`~dseq_mm.models.saliency.SaliencyProxy`.
 
         Returns:
-            The plan.
+            The plan; its ``log`` holds scalars for the log.
         """
         raise NotImplementedError

@@ -3,12 +3,14 @@
 Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``N`` regions.
 """
 
+from dataclasses import replace
+
 import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...plan import PredictionPlan
-from ...randomness import hash_integers, keyed_uniform
+from ...randomness import Purpose, keyed_uniform
 from ...regions import (
     ORDERS,
     RegionRule,
@@ -18,7 +20,7 @@ from ...regions import (
     replace_regions,
     select_regions,
 )
-from .base import BATCH, REGIONS, MaskGenerator
+from .base import MaskGenerator
 from .multi_block import MultiBlockMaskGenerator
 
 
@@ -41,7 +43,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         keep_regions: Truncate the sequence to its first so many regions.
         prediction: ``'sequential'``, or ``'flat'``: R1 to R(N-1) are each predicted
             from the rest RN alone.
-        seed: Key of all randomness; None is the run's seed, which ClockHook sets.
+        seed: Key of all randomness; None is the run's seed.
 
     Raises:
         ValueError: If an option is unknown or out of range.
@@ -107,14 +109,14 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         probability = self.probability(clock.progress)
         scheduled = torch.full((), probability, device=sample_idx.device)
         if self.curriculum['unit'] == 'batch':
-            draw = hash_integers(self.seed or 0, clock.iteration, BATCH) / 2.0**64
+            draw = clock.iteration_key(Purpose.BATCH, self.seed) / 2.0**64
             if draw >= probability:
-                self.stats = {'lambda': scheduled}
-                return self.multi_block(encoded, sample_idx, clock)
+                plan = self.multi_block(encoded, sample_idx, clock)
+                return replace(plan, log={'lambda': scheduled})
             probability = 1.0
         regions = self.regions(encoded, sample_idx, clock, latent_loss, probability)
-        self.stats['lambda'] = scheduled
-        return self._plan(regions.rank.flatten(1))  # (B, H, W) -> (B, P)
+        plan = self._plan(regions.rank.flatten(1))  # (B, H, W) -> (B, P)
+        return replace(plan, log=regions.log | {'lambda': scheduled})
 
     def probability(self, progress: float) -> float:
         """Lambda of the curriculum.
@@ -148,7 +150,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
                 here with ``unit='batch'``, where :meth:`forward` does.
 
         Returns:
-            The regions after curriculum and ordering.
+            The regions after curriculum and ordering, counted in their ``log``.
 
         Raises:
             ValueError: If ``unit='batch'`` and no probability is given.
@@ -161,56 +163,36 @@ class DiscriminativeMaskGenerator(MaskGenerator):
                 )
             probability = self.probability(clock.progress)
         num = self.rule.num_regions
-        key = hash_integers(self.seed or 0, clock.epoch, REGIONS)
+        key = clock.epoch_key(Purpose.REGIONS, self.seed)
         draws = keyed_uniform(key, sample_idx, 10 * num)
-        fill, replace, keep, order = draws.split([4 * num, 4 * num, num, num], dim=1)
+        fill, other, keep, order = draws.split([4 * num, 4 * num, num, num], dim=1)
         # (B, 4 * N) -> (B, N, 4); the last region is the rest, it takes no draw
         fill = fill.unflatten(1, (num, 4))[:, :-1]
-        replace = replace.unflatten(1, (num, 4))[:, :-1]
+        other = other.unflatten(1, (num, 4))[:, :-1]
         saliency = self.saliency(encoded, sample_idx, clock, latent_loss)
         regions = select_regions(saliency, self.rule, fill)
-        self._count(regions, probability)
+        log = _count(regions, probability)
         if self.curriculum['unit'] == 'sample':
             keep = keep[:, :1].expand(-1, num)
         keep = keep[:, :-1] < probability  # (B, N - 1)
         # nothing found (flat map, or released rule without a component): all random
         found = (regions.source[:, :-1] != Source.EMPTY).any(1)
-        regions = replace_regions(regions, keep & found[:, None], self.rule, replace)
+        regions = replace_regions(regions, keep & found[:, None], self.rule, other)
         rank = order_regions(regions.rank, self.order, num, order)
         # a region's source goes where its rank goes
         source = torch.full_like(regions.source, Source.EMPTY)
         old, new = regions.rank.flatten(1), rank.flatten(1)  # (B, H, W) -> (B, P)
         source.scatter_(1, new, regions.source.gather(1, old))
-        return Regions(rank, source, regions.degenerate)
+        return Regions(rank, source, regions.degenerate, log)
 
     def _plan(self, rank: Tensor) -> PredictionPlan:
         """Plan of a rank map, ``(B, P)``."""
-        last = self.rule.num_regions - 1
-        if self.prediction == 'flat':
-            steps = torch.arange(0, self.keep_regions - 1, device=rank.device)
-            context, num_context = torch.where(rank == last, 0, -1), 1
-        else:
-            steps = torch.arange(1, self.keep_regions, device=rank.device)
-            num_context = self.keep_regions - 1
-            context = torch.where(rank < num_context, rank, -1)
+        if self.prediction == 'sequential':
+            return PredictionPlan.from_ranks(rank, self.keep_regions)
+        steps = torch.arange(self.keep_regions - 1, device=rank.device)
+        context = torch.where(rank == self.rule.num_regions - 1, 0, -1)
         targets = rank[:, None] == steps[:, None]  # (B, S, P)
-        return PredictionPlan.from_masks(context, targets, num_context)
-
-    def _count(self, regions: Regions, probability: float) -> None:
-        """Mean number of regions of each kind per image, for the log.
-
-        Before the curriculum replaces any: how many it keeps, ``lambda`` tells.
-        """
-        kinds = (Source.COMPONENT, Source.SPLIT, Source.SECONDARY, Source.RANDOM)
-        self.stats = {
-            f'regions_{kind.name.lower()}': (regions.source == kind)
-            .sum(1)
-            .float()
-            .mean()
-            for kind in kinds
-        }
-        self.stats['flat_maps'] = regions.degenerate.float().mean()
-        self.stats['lambda'] = torch.full_like(self.stats['flat_maps'], probability)
+        return PredictionPlan.from_masks(context, targets, 1)
 
     def _check_curriculum(self) -> None:
         known = {'start', 'end', 'unit'}
@@ -229,3 +211,18 @@ class DiscriminativeMaskGenerator(MaskGenerator):
                     f'curriculum {name} is a probability and must lie in [0, 1], got '
                     f'{self.curriculum[name]}'
                 )
+
+
+def _count(regions: Regions, probability: float) -> dict[str, Tensor]:
+    """Mean number of regions of each kind per image, for the log.
+
+    Before the curriculum replaces any: how many it keeps, ``lambda`` tells.
+    """
+    kinds = (Source.COMPONENT, Source.SPLIT, Source.SECONDARY, Source.RANDOM)
+    log = {
+        f'regions_{kind.name.lower()}': (regions.source == kind).sum(1).float().mean()
+        for kind in kinds
+    }
+    log['flat_maps'] = regions.degenerate.float().mean()
+    log['lambda'] = torch.full_like(log['flat_maps'], probability)
+    return log

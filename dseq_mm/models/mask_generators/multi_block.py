@@ -8,10 +8,11 @@ import torch
 from mmpretrain.registry import MODELS
 from torch import Tensor
 
+from ...clock import TrainingClock
 from ...plan import PredictionPlan
-from ...randomness import hash_integers, keyed_uniform
+from ...randomness import Purpose, keyed_uniform
 from ...regions import random_blocks
-from .base import BATCH, BLOCKS, MaskGenerator
+from .base import MaskGenerator
 
 
 @MODELS.register_module()
@@ -35,7 +36,7 @@ class MultiBlockMaskGenerator(MaskGenerator):
         released: The released sampler: sizes shared by the batch, one number for scale
             and aspect, last row and column never reached, lists truncated to the
             shortest of the batch.
-        seed: Key of all randomness; None is the run's seed, which ClockHook sets.
+        seed: Key of all randomness; None is the run's seed.
 
     Raises:
         ValueError: If a scale or an aspect is out of range.
@@ -80,12 +81,12 @@ class MultiBlockMaskGenerator(MaskGenerator):
         if num_patches < 2:
             raise ValueError('a grid of one patch has nothing to predict from')
         layouts = self.attempts * (self.num_targets + 1)
-        key = hash_integers(self.seed or 0, clock.epoch, BLOCKS)
+        key = clock.epoch_key(Purpose.BLOCKS, self.seed)
         draws = keyed_uniform(key, sample_idx, layouts * 4)
         # (B, A * (T + 1) * 4) -> (B, A, T + 1, 4)
         draws = draws.unflatten(1, (self.attempts, self.num_targets + 1, 4))
         if self.released:
-            draws = self._released_draws(draws, clock.iteration)
+            draws = self._released_draws(draws, clock)
         targets = random_blocks(
             draws[:, :, 1:],
             encoded.grid,
@@ -131,13 +132,10 @@ class MultiBlockMaskGenerator(MaskGenerator):
         returned = hidden & (hidden.flip(1).cumsum(1).flip(1) <= missing)
         return context | returned, targets & ~returned[:, None]
 
-    def _released_draws(self, draws: Tensor, iteration: int) -> Tensor:
+    def _released_draws(self, draws: Tensor, clock: TrainingClock) -> Tensor:
         """One number for scale and aspect, shared by the batch, for each kind."""
-        size = keyed_uniform(
-            hash_integers(self.seed or 0, iteration, BATCH),
-            draws.new_zeros(1).long(),
-            2,
-        )[0]
+        key = clock.iteration_key(Purpose.BATCH, self.seed)
+        size = keyed_uniform(key, draws.new_zeros(1).long(), 2)[0]
         draws = draws.clone()
         draws[..., 0, :2] = size[0]
         draws[..., 1:, :2] = size[1]

@@ -1,0 +1,67 @@
+"""Between an algorithm and its parts: what they are built with, what they return."""
+
+from typing import Any
+
+import torch
+from mmpretrain.registry import MODELS
+from torch import Tensor, nn
+
+from ..utils.arguments import arguments_of
+
+
+def build_part(cfg: dict[str, Any], **facts: Any) -> nn.Module:
+    """Build a part, and tell it of the model what it asks for.
+
+    Args:
+        cfg: Config of the part, which goes before the facts.
+        **facts: What may be told, such as ``embed_dims``; a part gets those that are
+            arguments of it.
+
+    Returns:
+        The part.
+    """
+    with MODELS.switch_scope_and_registry(cfg.get('_scope_')) as registry:
+        kind = cfg.get('type')
+        kind = registry.get(kind) if isinstance(kind, str) else kind
+    if kind is None:
+        return MODELS.build(cfg)  # which says what is wrong
+    names, complete = arguments_of(kind)
+    told = {k: v for k, v in facts.items() if k in names or not complete}
+    return MODELS.build(cfg, default_args=told)
+
+
+def split_log(result: Tensor | tuple[Tensor, dict[str, Tensor]]):
+    """Take apart what a head returns.
+
+    Args:
+        result: Its loss, or its loss and scalars for the log, by name.
+
+    Returns:
+        The loss and the scalars.
+    """
+    return result if isinstance(result, tuple) else (result, {})
+
+
+def add_to_log(
+    log: dict[str, Tensor], terms: dict[str, Tensor], part: nn.Module, mark: Any
+) -> None:
+    """Put what a part wants logged beside what others do.
+
+    Args:
+        log: Changed in place.
+        terms: Scalars by name.
+        part: Whose they are.
+        mark: Ends the name of a scalar where another part has taken that name.
+
+    Raises:
+        ValueError: If a name would make a scalar a loss.
+    """
+    for name, term in terms.items():
+        if 'loss' in name:
+            raise ValueError(
+                f'{type(part).__name__} logs {name!r}, but MMEngine adds all that has '
+                "'loss' in its name to the loss: give it another name"
+            )
+        term = torch.as_tensor(term).detach()
+        term = term if term.is_floating_point() else term.float()
+        log[f'{name}_{mark}' if name in log else name] = term
