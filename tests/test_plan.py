@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dseq_mm.plan import PredictionPlan, TokenCounts
-from tests.oracles.plans import random_plan, sees, tokens_of
+from tests.oracles.plans import random_plan, sees, sequence, tokens_of
 
 PLANS = st.builds(
     lambda rows, patches, steps, seed, growing: random_plan(
@@ -128,6 +128,54 @@ def test_weights_average_patches_then_groups_then_samples(plan):
         for slot, (_, step, _) in enumerate(target):
             expected = 1 / sizes[step] / len(sizes) / len(plan.target_ids)
             assert weights[row, slot].item() == pytest.approx(expected, rel=1e-6)
+
+
+@quick
+@given(
+    st.integers(2, 5).flatmap(
+        lambda num_ranks: st.tuples(
+            st.just(num_ranks),
+            st.integers(1, 9).flatmap(
+                lambda patches: st.lists(
+                    st.lists(
+                        st.integers(-2, num_ranks + 1),
+                        min_size=patches,
+                        max_size=patches,
+                    ),
+                    min_size=1,
+                    max_size=4,
+                )
+            ),
+        )
+    )
+)
+def test_ranks_become_a_sequence(drawn):
+    num_ranks, ranks = drawn
+    plan = PredictionPlan.from_ranks(torch.tensor(ranks), num_ranks)
+    plan.validate()
+    expected = [sequence(row, num_ranks) for row in ranks]
+    assert [tokens_of(plan, row) for row in range(len(ranks))] == expected
+    sizes = [
+        sum(step == token[1] for token in target)
+        for _, target in expected
+        for step in range(1, num_ranks)
+    ]
+    assert plan.tokens == TokenCounts(
+        context=sum(len(context) for context, _ in expected),
+        target=sum(sizes),
+        unrolled_context=int((plan.unroll().context_ids >= 0).sum()),
+        groups=sum(size > 0 for size in sizes),
+    )
+    assert plan.group_length == max(sizes)
+    assert plan.num_steps == plan.num_context_steps == num_ranks - 1
+    assert plan.num_patches == len(ranks[0]) and plan.num_samples == len(ranks)
+    slots = [max(len(row[kind]) for row in expected) for kind in (0, 1)]
+    assert slots == [plan.context_ids.shape[1], plan.target_ids.shape[1]]
+
+
+def test_one_rank_is_no_sequence():
+    with pytest.raises(ValueError, match='num_ranks=1'):
+        PredictionPlan.from_ranks(torch.zeros(1, 4).long(), 1)
 
 
 def test_exact_mode_refuses_growing_context():

@@ -30,7 +30,10 @@ def take_step(model, wrapped, rows):
     """What :func:`one_step` returns, and all that the regularizer has."""
     result = one_step(model, wrapped, rows, progress=0.5)
     (head,) = model.regularizers
-    return dict(result, head=head.state_dict(), stats=head.stats)
+    names = [name for name in result['log'] if name.startswith(('vicreg', 'sigreg'))]
+    stats = {name: result['log'][name] for name in names}
+    assert stats
+    return dict(result, head=head.state_dict(), stats=stats)
 
 
 def heavy(kwargs):

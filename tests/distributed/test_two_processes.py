@@ -85,7 +85,8 @@ def one_step(model, wrapped, rows, progress):
     # padding differs with the batch; it is no part of the plan
     rows = [[pair for pair in row if pair[1] >= 0] for row in rows]
     return dict(
-        loss=losses['loss'].detach(),
+        loss=losses.pop('loss').detach(),
+        log=losses,
         plan=rows,
         gradients=gradients,
         target=target,
@@ -104,8 +105,10 @@ def worker(rank, file, out):
         rows = list(range(4))[rank::2]
         results[name] = one_step(model, wrapped, rows, progress)
     runner = runner_of(model=model, seed=7 + rank)  # as diff_rank_seed has it
-    ClockHook().before_train(runner)
-    results['seed'] = model.mask_generator.seed
+    hook = ClockHook()
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0)
+    results['seed'] = model.clock.seed
     torch.save(results, f'{out}.{rank}')
     dist.destroy_process_group()
 

@@ -10,9 +10,8 @@ from torch.testing import assert_close
 
 from dseq_mm.engine import ClockHook, TargetEncoderHook
 from dseq_mm.models import SIGRegHead, TrainingClock
-from dseq_mm.models.heads.sigreg import DIRECTIONS, random_directions, sigreg
-from dseq_mm.models.mask_generators import base
-from dseq_mm.randomness import hash_integers
+from dseq_mm.models.heads.sigreg import random_directions, sigreg
+from dseq_mm.randomness import Purpose, hash_integers
 from tests.models.builders import build_jepa, images, jepa_config, samples
 from tests.models.test_jepa import regularized
 from tests.oracles import regularizers as oracle
@@ -40,7 +39,7 @@ def ragged(steps=3, rows=5, dims=4):
 
 
 def directions_of(head, channels, iteration=CLOCK.iteration):
-    key = hash_integers(head.seed or 0, iteration, DIRECTIONS)
+    key = hash_integers(head.seed or 0, iteration, Purpose.DIRECTIONS)
     return random_directions(key, channels, head.slices, 'cpu')
 
 
@@ -155,21 +154,19 @@ def test_directions_are_unit_isotropic_and_keyed_alone():
     assert not torch.isclose(random_directions(6, 3, 20_000, 'cpu'), directions).all()
 
 
-def test_directions_have_a_stream_of_their_own():
-    assert DIRECTIONS not in (base.BLOCKS, base.REGIONS, base.BATCH)
-
-
 def test_iteration_and_seed_choose_the_directions_and_nothing_else_does():
     plan, context, prediction = ragged()
 
     def loss(seed, clock):
         head = SIGRegHead(4, slices=3, projector=(), seed=seed)
-        return head.loss(context, prediction, None, plan, clock)
+        return head.loss(context, prediction, None, plan, clock)[0]
 
     first = loss(1, TrainingClock(0, 3, 0.1))
     assert torch.equal(loss(1, TrainingClock(5, 3, 0.9)), first)
     assert loss(1, TrainingClock(0, 4, 0.1)) != first
     assert loss(2, TrainingClock(0, 3, 0.1)) != first
+    assert torch.equal(loss(None, TrainingClock(0, 3, 0.1, seed=1)), first)
+    assert torch.equal(loss(1, TrainingClock(0, 3, 0.1, seed=2)), first)
 
 
 def test_clock_hook_hands_over_the_seed_of_the_run():
@@ -185,8 +182,11 @@ def test_clock_hook_hands_over_the_seed_of_the_run():
         train_loop=None,
         train_dataloader=SimpleNamespace(dataset=None),
     )
-    ClockHook().before_train(runner)
-    assert model.regularizers[0].seed == model.mask_generator.seed == 11
+    hook = ClockHook()
+    hook.before_train(runner)
+    runner.epoch = 0
+    hook.before_train_iter(runner, 0)
+    assert model.clock.seed == 11
 
 
 @pytest.mark.parametrize('quadrature', QUADRATURES)
@@ -201,7 +201,7 @@ def test_loss_is_the_mean_over_views(on, quadrature, unrolled):
     head = SIGRegHead(
         4, on=on, weight=0.3, slices=3, quadrature=quadrature, projector=(), seed=5
     )
-    loss = head.loss(context, prediction, None, plan, CLOCK)
+    loss, log = head.loss(context, prediction, None, plan, CLOCK)
     means = (
         oracle.context_means(plan, context)
         if on == 'context'
@@ -212,16 +212,15 @@ def test_loss_is_the_mean_over_views(on, quadrature, unrolled):
     directions = directions_of(head, 4)
     terms = [oracle.sigreg(view, directions, quadrature) for view in views]
     expected = sum(terms) / len(terms)
-    assert_close(head.stats['sigreg'].item(), expected, **exact)
+    assert_close(log['sigreg'].item(), expected, **exact)
     assert_close(loss.item(), 0.3 * expected, **exact)
-    assert not head.stats['sigreg'].requires_grad
 
 
 def test_projector_comes_before_the_test():
     plan, context, prediction = ragged()
     torch.manual_seed(0)
     head = SIGRegHead(4, slices=8, projector=(6, 3), weight=1.0).double()
-    loss = head.loss(context, prediction, None, plan, CLOCK)
+    loss, _ = head.loss(context, prediction, None, plan, CLOCK)
     rows = [views[0] for views in oracle.context_means(plan, context)]
     z = torch.stack(oracle.project(head.projector, rows)).detach()
     expected = oracle.sigreg(z, directions_of(head, 3), 'code')
@@ -234,10 +233,10 @@ def test_autocast_keeps_the_term_in_float32(on):
     context, prediction = context.bfloat16(), prediction.bfloat16()
     torch.manual_seed(0)
     head = SIGRegHead(4, on=on, slices=8, projector=(6, 3))
-    plain = head.loss(context.float(), prediction.float(), None, plan, CLOCK)
+    plain, _ = head.loss(context.float(), prediction.float(), None, plan, CLOCK)
     with torch.autocast('cpu', torch.bfloat16):
-        loss = head.loss(context, prediction, None, plan, CLOCK)
-    assert loss.dtype == head.stats['sigreg'].dtype == torch.float32
+        loss, log = head.loss(context, prediction, None, plan, CLOCK)
+    assert loss.dtype == log['sigreg'].dtype == torch.float32
     assert torch.equal(loss, plain)
 
 
@@ -249,6 +248,7 @@ def test_term_is_logged_and_added(method):
     losses = model.loss(images(4), samples(range(4)))
     total = losses['latent'] + 0.5 * losses['sigreg']
     assert_close(losses['loss'].detach(), total)
+    assert not losses['sigreg'].requires_grad
 
 
 def test_it_joins_other_regularizers():
@@ -276,7 +276,7 @@ def test_an_empty_region_is_refused_where_it_is_looked_at():
     tokens = (normal(*ids.shape, 4) for ids in (plan.context_ids, plan.target_ids))
     context, prediction = tokens
     head = SIGRegHead(4, projector=())
-    assert head.loss(context, prediction, None, plan, CLOCK).isfinite()
+    assert head.loss(context, prediction, None, plan, CLOCK)[0].isfinite()
     with pytest.raises(ValueError, match='released=False'):
         SIGRegHead(4, on='prediction').loss(context, prediction, None, plan, CLOCK)
 

@@ -75,13 +75,12 @@ def test_loss_is_that_of_the_equations_with_ragged_blocks(pairs, projector):
     head = build(projector, pairs=pairs, weight=0.3, sim=2.0, std=3.0, cov=5.0)
     plan, prediction, target = ragged()
     prediction.requires_grad_()
-    loss = head.loss(None, prediction, target, plan, CLOCK)
+    loss, log = head.loss(None, prediction, target, plan, CLOCK)
     views = projected(head, plan, prediction)
     targets = projected(head, plan, target) if pairs == 'target' else None
     terms = oracle.vicreg_terms(views, targets)
     for name, term in zip(('sim', 'std', 'cov'), terms, strict=True):
-        assert_close(head.stats[f'vicreg_{name}'], term.detach(), **exact)
-        assert not head.stats[f'vicreg_{name}'].requires_grad
+        assert_close(log[f'vicreg_{name}'], term, **exact)
     expected = 0.3 * (2 * terms[0] + 3 * terms[1] + 5 * terms[2])
     assert_close(loss, expected, **exact)
     wanted = [prediction, *head.parameters()]
@@ -94,7 +93,7 @@ def test_loss_is_that_of_the_equations_with_ragged_blocks(pairs, projector):
 def test_projector_learns_from_the_targets_too():
     plan, prediction, target = ragged()
     head = build(weight=1.0, std=0.0, cov=0.0)
-    head.loss(None, prediction, target, plan, CLOCK).backward()
+    head.loss(None, prediction, target, plan, CLOCK)[0].backward()
     found = [parameter.grad.clone() for parameter in head.parameters()]
     views, others = (projected(head, plan, x) for x in (prediction, target))
     fixed = [[row.detach() for row in view] for view in others]
@@ -123,8 +122,8 @@ def test_unrolled_plan_gives_the_same_loss(pairs):
         return out
 
     head = build(pairs=pairs)
-    one_pass = head.loss(None, prediction, target, plan, CLOCK)
-    again = head.loss(None, unrolled(prediction), unrolled(target), single, CLOCK)
+    one_pass, _ = head.loss(None, prediction, target, plan, CLOCK)
+    again, _ = head.loss(None, unrolled(prediction), unrolled(target), single, CLOCK)
     assert_close(again, one_pass, **exact)
 
 
@@ -172,12 +171,11 @@ def test_autocast_keeps_every_term_in_float32(pairs):
     plan, prediction, target = ragged()
     prediction, target = prediction.bfloat16(), target.float()
     head = build(pairs=pairs).float()
-    plain = head.loss(None, prediction.float(), target, plan, CLOCK)
-    terms = dict(head.stats)
+    plain, terms = head.loss(None, prediction.float(), target, plan, CLOCK)
     with torch.autocast('cpu', torch.bfloat16):
-        loss = head.loss(None, prediction, target, plan, CLOCK)
+        loss, log = head.loss(None, prediction, target, plan, CLOCK)
     assert loss.dtype == torch.float32 and torch.equal(loss, plain)
-    for name, term in head.stats.items():
+    for name, term in log.items():
         assert term.dtype == torch.float32 and torch.equal(term, terms[name])
 
 
@@ -194,6 +192,7 @@ def test_every_term_is_logged_and_adds_up(method):
     parsed, logged = model.parse_losses(losses)
     assert torch.equal(parsed, losses['loss'])  # the terms are not added again
     assert {'latent', 'vicreg_sim', 'vicreg_std', 'vicreg_cov'} <= logged.keys()
+    assert not any(logged[name].requires_grad for name in logged if name != 'loss')
 
 
 @pytest.mark.parametrize('method', ['CJEPA', 'DSeqCJEPA'])
@@ -268,7 +267,7 @@ def test_an_empty_region_is_refused():
 
 def test_blocks_of_one_block_are_refused():
     plan, prediction, target = ragged(steps=1)
-    assert build().loss(None, prediction, target, plan, CLOCK).isfinite()
+    assert build().loss(None, prediction, target, plan, CLOCK)[0].isfinite()
     with pytest.raises(ValueError, match="one block.*pairs='target'"):
         build(pairs='blocks').loss(None, prediction, target, plan, CLOCK)
 

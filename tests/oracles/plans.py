@@ -45,6 +45,18 @@ def tokens_of(plan, row, copies=0):
     return context, target
 
 
+def sequence(ranks, num_ranks):
+    """Context and target tokens of one row whose patches have these ranks."""
+    context, target = [], []
+    for step in range(num_ranks):
+        for patch, rank in enumerate(ranks):
+            if rank == step and step < num_ranks - 1:
+                context.append(('context', step, patch))
+            if rank == step and step > 0:
+                target.append(('target', step, patch))
+    return context, target
+
+
 def sees(query, key, context_sees_targets=False):
     """Whether one token sees another."""
     query_kind, query_step, _ = query

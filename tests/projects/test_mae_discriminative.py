@@ -171,7 +171,7 @@ def test_encoder_is_the_hosts_under_the_same_noise(monkeypatch):
     host = MAEViT(arch=ARCH, img_size=SIDE, patch_size=4)
     assert list(host.state_dict()) == list(model.backbone.state_dict())
     host.load_state_dict(model.backbone.state_dict())
-    scores = model.scores(inputs, samples(INDICES))
+    scores, _ = model.scores(inputs, samples(INDICES))
     ours = model.backbone(inputs, scores)
     torch.testing.assert_close(model.backbone(inputs, None), host(inputs, None))
     monkeypatch.setattr(torch, 'rand', lambda *size, device: scores)
@@ -254,7 +254,7 @@ def test_config_trains(tmp_path):
     runner.train()
     model = runner.model
     assert (model.clock.epoch, model.clock.progress) == (1, 0.75)
-    assert (model.mask_generator.seed, int(model.target_encoder.steps)) == (0, 4)
+    assert (model.clock.seed, int(model.target_encoder.steps)) == (0, 4)
     scalars = runner.message_hub.log_scalars
     assert 0 < scalars['train/loss'].current() < 10
     hidden = masks(model, torch.randn(4, 3, 24, 24))

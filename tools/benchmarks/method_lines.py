@@ -14,8 +14,9 @@ from dseq_mm.utils import command
 
 ROOT = Path(__file__).resolve().parents[2]
 ALGORITHM = 'dseq_mm/models/jepa.py'
-SHARED = ['plan', 'visibility', 'models/encoder', 'models/predictor', 'models/layers']
-SHARED += ['models/ema', 'models/heads/latent', 'models/mask_generators/base']
+SHARED = ['plan', 'packing', 'visibility', 'clock', 'models/encoder']
+SHARED += ['models/predictor', 'models/layers', 'models/ema', 'models/parts']
+SHARED += ['models/heads/latent', 'models/mask_generators/base']
 METHODS = {
     'I-JEPA': ('IJEPA', ['models/mask_generators/multi_block']),
     'DSeq-JEPA': (

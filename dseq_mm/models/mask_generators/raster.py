@@ -6,7 +6,7 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``.
 import torch
 from mmpretrain.registry import MODELS
 
-from ...plan import PredictionPlan
+from ...plan import PredictionPlan, TokenCounts
 from .base import MaskGenerator
 
 
@@ -36,6 +36,22 @@ class RasterMaskGenerator(MaskGenerator):
         num_patches = encoded.grid[0] * encoded.grid[1]
         if num_patches < 2:
             raise ValueError('a grid of one patch has nothing to predict from')
-        rank = torch.arange(num_patches, device=sample_idx.device)
-        rank = rank.expand(len(sample_idx), -1)  # (P,) -> (B, P)
-        return PredictionPlan.from_ranks(rank, num_patches)
+        # every length is known: unlike from_ranks, this never waits for the device
+        batch, steps = len(sample_idx), num_patches - 1
+        patch = torch.arange(steps, device=sample_idx.device).repeat(batch, 1)
+        return PredictionPlan(
+            context_ids=patch,
+            context_step=patch,
+            target_ids=patch + 1,
+            target_step=patch + 1,
+            num_patches=num_patches,
+            num_steps=steps,
+            num_context_steps=steps,
+            group_length=1,
+            tokens=TokenCounts(
+                context=batch * steps,
+                target=batch * steps,
+                unrolled_context=batch * steps * (steps + 1) // 2,
+                groups=batch * steps,
+            ),
+        )
