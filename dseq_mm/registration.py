@@ -109,29 +109,36 @@ class _Watch(MetaPathFinder):
     def _execute(
         self, execute: Callable[[ModuleType], None], module: ModuleType
     ) -> None:
-        if self.under_way or self not in sys.meta_path:
-            return self._count(execute, module)
-        if not module.__name__.startswith(_OURS):
-            self._count(execute, module)
-            try:
-                self._count(self._register)
-            except ImportError as error:  # who imports the host may not need our parts
-                warnings.warn(str(error), stacklevel=2)
-            return None
-        try:
-            with quietly():
-                self._count(execute, module)
-        except ImportError:
-            self._count(check_stack)  # says what to do, if that is the reason
-            raise
-        return self._count(self._register)
-
-    def _count(self, function: Callable[..., None], *arguments) -> None:
+        """Execute a module, and register all parts if no other is under way."""
+        outermost = self.under_way == 0 and self in sys.meta_path
         self.under_way += 1
         try:
-            function(*arguments)
+            if not outermost:
+                execute(module)
+            elif module.__name__.startswith(_OURS):
+                self._import_ours(execute, module)
+            else:
+                execute(module)
+                self._follow_host()
         finally:
             self.under_way -= 1
+
+    def _import_ours(
+        self, execute: Callable[[ModuleType], None], module: ModuleType
+    ) -> None:
+        try:
+            with quietly():
+                execute(module)
+        except ImportError:
+            check_stack()  # says what to do, if that is the reason
+            raise
+        self._register()
+
+    def _follow_host(self) -> None:
+        try:
+            self._register()
+        except ImportError as error:  # who imports the host may not need our parts
+            warnings.warn(str(error), stacklevel=2)
 
     def _register(self) -> None:
         if _HOST in sys.modules:

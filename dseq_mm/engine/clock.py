@@ -41,6 +41,7 @@ class ClockHook(Hook):
     """
 
     priority = 'HIGHEST'  # the log shows the settings of the iteration that begins
+    #: Seed of the run, the same on all processes.
     seed = 0
 
     def before_train(self, runner) -> None:

@@ -30,7 +30,9 @@ def build_part(cfg: dict[str, Any], **facts: Any) -> nn.Module:
     return MODELS.build(cfg, default_args=told)
 
 
-def split_log(result: Tensor | tuple[Tensor, dict[str, Tensor]]):
+def split_log(
+    result: Tensor | tuple[Tensor, dict[str, Tensor]],
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Take apart what a head returns.
 
     Args:
