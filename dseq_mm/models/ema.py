@@ -12,9 +12,10 @@ class TargetEncoder(BaseAveragedModel):
 
     ``theta' <- m * theta' + (1 - m) * theta`` once per *optimizer* step, with
     ``m = momentum + (end_momentum - momentum) * progress``. Progress is the share of
-    the training that is done; there is no state to restore. (The host's base class
-    copies at its first update and reads its counter ``steps`` on the host each time;
-    this one counts for information alone.)
+    the training that is done; there is no state to restore. Buffers, such as the
+    statistics of batch norm, are copied, as the host's averages do by default. (The
+    host's base class copies parameters too at its first update, and reads its counter
+    ``steps`` on the host each time; this one counts for information alone.)
 
     Args:
         model: The context encoder; copied.
@@ -50,7 +51,7 @@ class TargetEncoder(BaseAveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Move every parameter once, on the device.
+        """Move every parameter once and copy the buffers, on the device.
 
         Args:
             model: The context encoder.
@@ -61,6 +62,8 @@ class TargetEncoder(BaseAveragedModel):
         averaged = list(self.module.parameters())
         pull = 1.0 - self.momentum_now
         torch._foreach_lerp_(averaged, list(model.parameters()), pull)
+        for ours, source in zip(self.module.buffers(), model.buffers(), strict=True):
+            ours.copy_(source)
         self.steps += 1
 
     @torch.no_grad()

@@ -9,14 +9,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from mmengine.model import ModuleList, initialize
+from mmcv.cnn.bricks import DropPath
+from mmengine.model import ModuleList
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed, to_2tuple
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..plan import PredictionPlan
-from .layers import MaskedEncoderLayer, init_transformer, sincos_position_embedding
+from .layers import (
+    MaskedEncoderLayer,
+    apply_init_cfg,
+    init_transformer,
+    sincos_position_embedding,
+)
 
 
 @dataclass
@@ -93,20 +99,21 @@ class JEPAViT(VisionTransformer):
             **kwargs,
         )
         self.init_std, self.patch_init_std = init_std, patch_init_std
-        self.drop_path_rate = kwargs.get('drop_path_rate', 0.0)
         self.num_heads = self.arch_settings['num_heads']
         self.layers = ModuleList(
             self.layer_type(**config) for config in self._layer_configs(kwargs)
+        )
+        #: Whether some layer drops paths, by ``drop_path_rate`` or ``layer_cfgs``.
+        self.drops_paths = any(
+            isinstance(part, DropPath) and part.drop_prob > 0
+            for part in self.layers.modules()
         )
         self.pos_embed.requires_grad = False
         if self.frozen_stages > 0:
             self._freeze_stages()
 
     def init_weights(self) -> None:
-        """Initialize as I-JEPA; a checkpoint in ``init_cfg`` is loaded last.
-
-        A second call changes nothing, as everywhere in MMEngine.
-        """
+        """Initialize as I-JEPA, then by ``init_cfg``; a second call changes nothing."""
         if self._is_init:
             return
         init_transformer(self, self.init_std)
@@ -118,9 +125,7 @@ class JEPAViT(VisionTransformer):
         )
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
-        if self.init_cfg:
-            initialize(self, self.init_cfg)
-        self._is_init = True
+        apply_init_cfg(self)
 
     def forward(self, images: Tensor, plan: PredictionPlan | None = None):
         """Encode the context of a plan, or the full image.
@@ -150,7 +155,7 @@ class JEPAViT(VisionTransformer):
             )  # (R, K + Lc, D)
         tokens = self.pre_norm(self.drop_after_pos(tokens))
         visible = plan.context_visibility(copies)
-        if self.training and self.drop_path_rate > 0:
+        if self.training and self.drops_paths:
             visible = visible._replace(slots=None)  # drop path drops whole rows
         tokens = visible.pack(tokens)  # (T, D)
         for layer in self.layers:
@@ -219,7 +224,7 @@ class JEPAViT(VisionTransformer):
     def _layer_configs(self, kwargs: dict) -> Sequence[dict]:
         """Arguments of each layer, as mmpretrain's constructor resolves them."""
         settings = self.arch_settings
-        drop_path = np.linspace(0, self.drop_path_rate, self.num_layers)
+        drop_path = np.linspace(0, kwargs.get('drop_path_rate', 0.0), self.num_layers)
         overrides = kwargs.get('layer_cfgs', {})
         if isinstance(overrides, dict):
             overrides = [overrides] * self.num_layers

@@ -117,8 +117,14 @@ class JEPA(BaseSelfSupervisor):
         self.clock: TrainingClock | None = None
 
     def init_weights(self) -> None:
-        """Initialize the parts; each EMA copy starts as what it averages."""
+        """Initialize the parts; each EMA copy starts as what it averages.
+
+        A second call changes nothing, as everywhere in MMEngine.
+        """
+        initialized = self.is_init
         super().init_weights()
+        if initialized:
+            return
         if self.warm_start is not None:
             warm_start(self, self.warm_start, self.averages)
         for copy, source in self.averages.items():

@@ -47,8 +47,11 @@ class BYOLWithTargetEncoder(BYOL):
         self.target_neck = MODELS.build(average, default_args=dict(model=self.neck))
 
     def init_weights(self) -> None:
-        """Initialize; the target network starts as the online network."""
+        """Initialize, once; the target network starts as the online network."""
+        initialized = self.is_init
         super().init_weights()
+        if initialized:
+            return
         self.target_encoder.copy_parameters(self.backbone)
         self.target_neck.copy_parameters(self.neck)
 

@@ -139,8 +139,11 @@ class DiscriminativeMAE(MAE):
             )
 
     def init_weights(self) -> None:
-        """Initialize; the target encoder starts as the backbone."""
+        """Initialize, once; the target encoder starts as the backbone."""
+        initialized = self.is_init
         super().init_weights()
+        if initialized:
+            return
         self.target_encoder.copy_parameters(self.backbone)
 
     def train(self, mode: bool = True) -> 'DiscriminativeMAE':
