@@ -5,6 +5,28 @@ from mmengine.model.averaged_model import BaseAveragedModel
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils.arguments import check_arguments
+
+
+def build_target_encoder(options: dict | None, model: nn.Module) -> 'TargetEncoder':
+    """Build the average that a config asks for.
+
+    Args:
+        options: Arguments of :class:`TargetEncoder`, or with a ``type`` of another.
+        model: The context encoder; copied.
+
+    Returns:
+        The average.
+
+    Raises:
+        ValueError: If it has no such argument.
+    """
+    options = options or {}
+    if 'type' not in options:
+        check_arguments(options, TargetEncoder, 'target_encoder')
+    options = {'type': 'mmpretrain.TargetEncoder', **options}
+    return MODELS.build(options, default_args=dict(model=model))
+
 
 @MODELS.register_module()
 class TargetEncoder(BaseAveragedModel):

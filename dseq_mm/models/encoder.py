@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import ModuleList
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed, to_2tuple
@@ -17,6 +18,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..plan import PredictionPlan
+from ..utils.arguments import check_arguments
 from .layers import (
     MaskedEncoderLayer,
     apply_init_cfg,
@@ -72,7 +74,8 @@ class JEPAViT(VisionTransformer):
         **kwargs: Everything else that mmpretrain's VisionTransformer takes.
 
     Raises:
-        ValueError: If the patch size does not divide the image size.
+        ValueError: If the patch size does not divide the image size, or ``arch``,
+            ``layer_cfgs`` or ``patch_cfg`` has what nothing reads.
     """
 
     layer_type = MaskedEncoderLayer
@@ -90,6 +93,7 @@ class JEPAViT(VisionTransformer):
     ) -> None:
         self.patch_size = patch_size
         self._check_size(to_2tuple(img_size))
+        self._check_options(arch, **kwargs)
         super().__init__(
             arch=arch,
             img_size=img_size,
@@ -219,6 +223,30 @@ class JEPAViT(VisionTransformer):
                 f'images of {size[0]}x{size[1]} px cannot be cut into patches of '
                 f'{self.patch_size} px. Choose img_size and the crop of the data '
                 'pipeline as multiples of patch_size.'
+            )
+
+    def _check_options(
+        self,
+        arch: str | dict,
+        patch_cfg: dict | None = None,
+        layer_cfgs: dict | Sequence[dict] = (),
+        **kwargs,
+    ) -> None:
+        """Raise ``ValueError`` if a dict has options that nothing reads."""
+        if isinstance(arch, str):
+            settings = self.arch_zoo.get(arch.lower(), {})
+        else:
+            settings = arch
+            check_arguments(arch, [*self.arch_zoo['base'], '_delete_'], 'arch')
+        check_arguments(patch_cfg or {}, PatchEmbed, 'patch_cfg')
+        each = [layer_cfgs] if isinstance(layer_cfgs, dict) else layer_cfgs
+        for options in each:
+            check_arguments(options, self.layer_type, 'layer_cfgs')
+        depth = settings.get('num_layers')
+        if each is layer_cfgs and layer_cfgs and len(layer_cfgs) != depth:
+            raise ValueError(
+                f'layer_cfgs is a list of {len(layer_cfgs)}, and there are {depth} '
+                'layers: give one dict for each, or one for all'
             )
 
     def _layer_configs(self, kwargs: dict) -> Sequence[dict]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..plan import PredictionPlan
 from ..transfer.warm_start import warm_start
+from .ema import build_target_encoder
 from .encoder import EncodedImage
 from .layers import as_float32
 
@@ -108,10 +109,7 @@ class JEPA(BaseSelfSupervisor):
         self.mask_generator.check(
             self.backbone.num_layers, self.backbone.cls_token is not None
         )
-        target_encoder = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
-        self.target_encoder = MODELS.build(
-            target_encoder, default_args=dict(model=self.backbone)
-        )
+        self.target_encoder = build_target_encoder(target_encoder, self.backbone)
         self.warm_start = warm_start
         self.unrolled = unrolled
         self.clock: TrainingClock | None = None

@@ -9,6 +9,8 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from dseq_mm.models.ema import build_target_encoder
+
 
 @MODELS.register_module()
 class BYOLWithTargetEncoder(BYOL):
@@ -40,11 +42,8 @@ class BYOLWithTargetEncoder(BYOL):
             )
         super().__init__(*args, **kwargs)
         del self.target_net
-        average = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
-        self.target_encoder = MODELS.build(
-            average, default_args=dict(model=self.backbone)
-        )
-        self.target_neck = MODELS.build(average, default_args=dict(model=self.neck))
+        self.target_encoder = build_target_encoder(target_encoder, self.backbone)
+        self.target_neck = build_target_encoder(target_encoder, self.neck)
 
     def init_weights(self) -> None:
         """Initialize, once; the target network starts as the online network."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from dseq_mm.models import IJEPA, EncodedImage, MaskGenerator, TargetEncoder
 from dseq_mm.models.jepa import as_target
 from dseq_mm.plan import PredictionPlan
+from dseq_mm.utils.arguments import check_arguments
 
 from .aggregation import LocalAggregation
 
@@ -42,6 +43,7 @@ class DMTJEPA(IJEPA):
 
     def __init__(self, aggregation: dict | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
+        check_arguments(aggregation or {}, LocalAggregation, 'aggregation')
         self.context_head = LocalAggregation(
             self.backbone.embed_dims,
             self.backbone.num_heads,

@@ -18,6 +18,7 @@ from dseq_mm.models import (
     MaskGenerator,
     TrainingClock,
 )
+from dseq_mm.models.ema import build_target_encoder
 from dseq_mm.models.jepa import check_clock, sample_indices
 from dseq_mm.randomness import hash_integers, keyed_uniform
 
@@ -117,10 +118,7 @@ class DiscriminativeMAE(MAE):
         )
         _check_generator(self.mask_generator)
         self.mask_generator.check(self.backbone.num_layers, with_cls_token=True)
-        target_encoder = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
-        self.target_encoder = MODELS.build(
-            target_encoder, default_args=dict(model=self.backbone)
-        )
+        self.target_encoder = build_target_encoder(target_encoder, self.backbone)
         self.clock: TrainingClock | None = None  # set by ClockHook
 
     def _check_sizes(self) -> None:

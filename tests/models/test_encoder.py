@@ -135,3 +135,20 @@ def test_a_second_initialization_changes_nothing():
     vit.init_weights()
     for name, value in vit.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(layer_cfgs=dict(drop_path=0.1)), "layer_cfgs.*mean 'drop_path_rate'"),
+        (dict(layer_cfgs=[{}, dict(norm=1)]), "layer_cfgs has no argument 'norm'"),
+        (dict(layer_cfgs=[{}]), 'list of 1, and there are 2 layers'),
+        (dict(layer_cfgs=[{}] * 3), 'list of 3, and there are 2 layers'),
+        (dict(patch_cfg=dict(strid=4)), "patch_cfg.*mean 'stride'"),
+        (dict(arch=dict(ARCH, depth=2)), "arch has no argument 'depth'; it has embed"),
+        (dict(arch='base', layer_cfgs=[{}] * 2), 'of 2, and there are 12 layers'),
+    ],
+)
+def test_options_that_nothing_reads_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        JEPAViT(**dict(dict(arch=ARCH, img_size=16, patch_size=4), **options))
