@@ -187,3 +187,38 @@ def test_tool(config, tmp_path, capsys):
         main([str(path), str(tmp_path / 'none.pth')])
     with pytest.raises(SystemExit):
         main([str(path), '--init', '--raw-pixels'])
+
+
+def test_tool_writes_what_it_measured(config, tmp_path, monkeypatch):
+    """Into a folder that has to be made, and as JSON, which has no NaN."""
+    main = runpy.run_path(TOOL)['main']
+    path, out = tmp_path / 'config.py', tmp_path / 'missing' / 'x.json'
+    config.dump(path)
+    command = [str(path), '--raw-pixels', '--out']
+    measured = dict(knn_last=50.0, rank_me=float('nan'), feature_std=float('inf'))
+    monkeypatch.setitem(main.__globals__, 'knn_metrics', lambda *a, **k: measured)
+    main([*command, str(out)])
+    numbers = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert numbers == dict(knn_last=50.0, rank_me=None, feature_std=None)
+    assert [file.name for file in out.parent.iterdir()] == ['x.json']
+
+
+@pytest.mark.parametrize('wrong', ['folder', 'file', 'query', 'sklearn'])
+def test_tool_finds_mistakes_before_it_measures(config, tmp_path, monkeypatch, wrong):
+    main = runpy.run_path(TOOL)['main']
+    monkeypatch.setitem(main.__globals__, 'extract_config', pytest.fail)
+    path, out = tmp_path / 'config.py', tmp_path / 'x.json'
+    if wrong == 'query':
+        config.custom_hooks[1].query = None
+    if wrong == 'sklearn':
+        monkeypatch.setitem(main.__globals__, 'find_spec', lambda name: None)
+    config.dump(path)
+    out = dict(folder=tmp_path, file=path / 'x.json').get(wrong, out)
+    messages = dict(
+        folder='is a folder: name a file',
+        file='config.py is no folder',
+        query='--linear needs labels',
+        sklearn='pip install scikit-learn',
+    )
+    with pytest.raises(ValueError, match=messages[wrong]):
+        main([str(path), '--raw-pixels', '--linear', '--out', str(out)])
