@@ -171,6 +171,27 @@ def test_classes_are_compared_by_name(config, monkeypatch):
     assert evaluate_config(config, None).keys() == {'rank_me', 'feature_std'}
 
 
+@pytest.mark.parametrize('lazy', [False, True])
+@pytest.mark.parametrize('fraction', [0.5, 1.0])
+def test_a_share_of_a_keyed_bank_is_that_of_the_bank(config, fraction, lazy):
+    hook, found = config.custom_hooks[1], []
+    hook.bank_fraction = fraction
+    hook.bank.dataset.metainfo = dict(classes=('a', 'b', 'c'))
+    hook.query.dataset.metainfo = dict(classes=('b', 'c', 'a'))
+    for wrapped in (False, True):
+        for loader in (hook.bank, hook.query) if wrapped else ():
+            loader.dataset = dict(
+                type='KeyedDataset', dataset=loader.dataset, lazy_init=lazy
+            )
+        bank, queries = extract_config(config, None, pixels=True)
+        assert len(bank['labels']) == 30 * fraction
+        found.append((bank, queries, evaluate_config(config, None, pixels=True)))
+    for plain, keyed in zip(found[0][:2], found[1][:2], strict=True):
+        assert plain.keys() == keyed.keys() == {'last', 'labels'}
+        assert all(torch.equal(plain[name], keyed[name]) for name in plain)
+    assert found[0][2] == found[1][2]
+
+
 def test_tool(config, tmp_path, capsys):
     main = runpy.run_path(TOOL)['main']
     path, out = tmp_path / 'config.py', tmp_path / 'numbers.json'
