@@ -1,8 +1,8 @@
 """Measure a frozen backbone by kNN, with the KNNHook settings of its config."""
 
 import argparse
-import json
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.device import get_device
@@ -13,8 +13,11 @@ from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import command, launch
 from dseq_mm.utils.building import name_parts
 from dseq_mm.utils.configs import read_config
+from dseq_mm.utils.metrics import save_metrics
 from dseq_mm.utils.options import add_options_argument
 from dseq_mm.utils.resume import check_file
+
+_NO_LABELS = '--linear needs labels: KNNHook has no query, or its bank none'
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -63,15 +66,17 @@ def main(argv: list[str] | None = None) -> None:
     cfg = read_config(args.config)
     launch.change_config(cfg, args.cfg_options)
     settings = hook_settings(cfg)
+    if args.linear and find_spec('sklearn') is None:
+        raise ValueError('--linear needs scikit-learn: pip install scikit-learn')
+    if args.linear and settings.get('query') is None:
+        raise ValueError(_NO_LABELS)
     options = {k: settings[k] for k in ('k', 'temperature') if k in settings}
     with name_parts(cfg):
         bank, queries = extract_config(
             cfg, args.checkpoint, args.encoder, args.seed, args.raw_pixels
         )
     if args.linear and queries is None:
-        raise ValueError(
-            '--linear needs labels: KNNHook has no query, or its bank none'
-        )
+        raise ValueError(_NO_LABELS)
     metrics = knn_metrics(bank, queries, device=get_device(), **options)
     if args.linear:
         for name in sorted(bank.keys() - {'labels'}):
@@ -81,8 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, value in metrics.items():
         print(f'{name:16} {value:8.2f}')
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
+        save_metrics(metrics, args.out)
 
 
 if __name__ == '__main__':

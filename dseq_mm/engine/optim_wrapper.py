@@ -14,6 +14,7 @@ from mmengine.optim import (
 from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from ..utils.arguments import check_arguments
 from .deferred import DeferredRead
 
 _BAD_GRADIENT = (
@@ -61,11 +62,14 @@ class GuardedOptimWrapper(OptimWrapper):
         **kwargs: See :class:`mmengine.optim.OptimWrapper`.
 
     Raises:
-        ValueError: If ``dtype`` is another; float16 needs mmengine's AmpOptimWrapper.
+        ValueError: If ``clip_grad`` has what nothing reads, or ``dtype`` is another;
+            float16 needs mmengine's AmpOptimWrapper.
     """
 
     def __init__(self, dtype: str | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
+        if self.clip_grad_kwargs:
+            check_arguments(self.clip_grad_kwargs, self.clip_func, 'clip_grad')
         if dtype not in _DTYPES:
             raise ValueError(
                 f"dtype must be None, 'float32' or 'bfloat16', got {dtype!r}. float16 "

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from ..data.keyed_dataset import KeyedDataset
+from ..utils.arguments import check_arguments
+from ..utils.readers import LOADER
 
 Encoder = Callable[[Tensor], dict[str, Tensor]]
 
@@ -121,8 +123,8 @@ def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
         The dataloader.
 
     Raises:
-        ValueError: The fraction is out of range, there is no dataset, or the samples
-            would not come in order.
+        ValueError: The fraction is out of range, there is no dataset, something in the
+            config is read by nothing, or the samples would not come in order.
     """
     if not 0.0 < fraction <= 1.0:
         raise ValueError(f'bank_fraction is in (0, 1], not {fraction}')
@@ -130,6 +132,7 @@ def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
         raise ValueError(
             'a dataloader config is a dict with dataset, batch_size and num_workers'
         )
+    check_arguments(config, LOADER, 'the dataloader')
     config = copy.deepcopy(dict(config))
     config.setdefault('sampler', dict(type='DefaultSampler', shuffle=False))
     if not config.setdefault('num_workers', 0):

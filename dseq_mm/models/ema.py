@@ -5,6 +5,28 @@ from mmengine.model.averaged_model import BaseAveragedModel
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..utils.arguments import check_arguments
+
+
+def build_target_encoder(options: dict | None, model: nn.Module) -> 'TargetEncoder':
+    """Build the average that a config asks for.
+
+    Args:
+        options: Arguments of :class:`TargetEncoder`, or with a ``type`` of another.
+        model: The context encoder; copied.
+
+    Returns:
+        The average.
+
+    Raises:
+        ValueError: If it has no such argument.
+    """
+    options = options or {}
+    if 'type' not in options:
+        check_arguments(options, TargetEncoder, 'target_encoder')
+    options = {'type': 'mmpretrain.TargetEncoder', **options}
+    return MODELS.build(options, default_args=dict(model=model))
+
 
 @MODELS.register_module()
 class TargetEncoder(BaseAveragedModel):
@@ -12,9 +34,10 @@ class TargetEncoder(BaseAveragedModel):
 
     ``theta' <- m * theta' + (1 - m) * theta`` once per *optimizer* step, with
     ``m = momentum + (end_momentum - momentum) * progress``. Progress is the share of
-    the training that is done; there is no state to restore. (The host's base class
-    copies at its first update and reads its counter ``steps`` on the host each time;
-    this one counts for information alone.)
+    the training that is done; there is no state to restore. Buffers, such as the
+    statistics of batch norm, are copied, as the host's averages do by default. (The
+    host's base class copies parameters too at its first update, and reads its counter
+    ``steps`` on the host each time; this one counts for information alone.)
 
     Args:
         model: The context encoder; copied.
@@ -50,7 +73,7 @@ class TargetEncoder(BaseAveragedModel):
 
     @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        """Move every parameter once, on the device.
+        """Move every parameter once and copy the buffers, on the device.
 
         Args:
             model: The context encoder.
@@ -61,6 +84,8 @@ class TargetEncoder(BaseAveragedModel):
         averaged = list(self.module.parameters())
         pull = 1.0 - self.momentum_now
         torch._foreach_lerp_(averaged, list(model.parameters()), pull)
+        for ours, source in zip(self.module.buffers(), model.buffers(), strict=True):
+            ours.copy_(source)
         self.steps += 1
 
     @torch.no_grad()

@@ -9,14 +9,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from mmengine.model import ModuleList, initialize
+from mmcv.cnn.bricks import DropPath
+from mmcv.cnn.bricks.transformer import PatchEmbed
+from mmengine.model import ModuleList
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed, to_2tuple
 from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..plan import PredictionPlan
-from .layers import MaskedEncoderLayer, init_transformer, sincos_position_embedding
+from ..utils.arguments import check_arguments
+from .layers import (
+    MaskedEncoderLayer,
+    apply_init_cfg,
+    init_transformer,
+    sincos_position_embedding,
+)
 
 
 @dataclass
@@ -66,7 +74,8 @@ class JEPAViT(VisionTransformer):
         **kwargs: Everything else that mmpretrain's VisionTransformer takes.
 
     Raises:
-        ValueError: If the patch size does not divide the image size.
+        ValueError: If the patch size does not divide the image size, or ``arch``,
+            ``layer_cfgs`` or ``patch_cfg`` has what nothing reads.
     """
 
     layer_type = MaskedEncoderLayer
@@ -84,6 +93,7 @@ class JEPAViT(VisionTransformer):
     ) -> None:
         self.patch_size = patch_size
         self._check_size(to_2tuple(img_size))
+        self._check_options(arch, **kwargs)
         super().__init__(
             arch=arch,
             img_size=img_size,
@@ -93,20 +103,21 @@ class JEPAViT(VisionTransformer):
             **kwargs,
         )
         self.init_std, self.patch_init_std = init_std, patch_init_std
-        self.drop_path_rate = kwargs.get('drop_path_rate', 0.0)
         self.num_heads = self.arch_settings['num_heads']
         self.layers = ModuleList(
             self.layer_type(**config) for config in self._layer_configs(kwargs)
+        )
+        #: Whether some layer drops paths, by ``drop_path_rate`` or ``layer_cfgs``.
+        self.drops_paths = any(
+            isinstance(part, DropPath) and part.drop_prob > 0
+            for part in self.layers.modules()
         )
         self.pos_embed.requires_grad = False
         if self.frozen_stages > 0:
             self._freeze_stages()
 
     def init_weights(self) -> None:
-        """Initialize as I-JEPA; a checkpoint in ``init_cfg`` is loaded last.
-
-        A second call changes nothing, as everywhere in MMEngine.
-        """
+        """Initialize as I-JEPA, then by ``init_cfg``; a second call changes nothing."""
         if self._is_init:
             return
         init_transformer(self, self.init_std)
@@ -118,9 +129,7 @@ class JEPAViT(VisionTransformer):
         )
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
-        if self.init_cfg:
-            initialize(self, self.init_cfg)
-        self._is_init = True
+        apply_init_cfg(self)
 
     def forward(self, images: Tensor, plan: PredictionPlan | None = None):
         """Encode the context of a plan, or the full image.
@@ -150,7 +159,7 @@ class JEPAViT(VisionTransformer):
             )  # (R, K + Lc, D)
         tokens = self.pre_norm(self.drop_after_pos(tokens))
         visible = plan.context_visibility(copies)
-        if self.training and self.drop_path_rate > 0:
+        if self.training and self.drops_paths:
             visible = visible._replace(slots=None)  # drop path drops whole rows
         tokens = visible.pack(tokens)  # (T, D)
         for layer in self.layers:
@@ -216,10 +225,34 @@ class JEPAViT(VisionTransformer):
                 'pipeline as multiples of patch_size.'
             )
 
+    def _check_options(
+        self,
+        arch: str | dict,
+        patch_cfg: dict | None = None,
+        layer_cfgs: dict | Sequence[dict] = (),
+        **kwargs,
+    ) -> None:
+        """Raise ``ValueError`` if a dict has options that nothing reads."""
+        if isinstance(arch, str):
+            settings = self.arch_zoo.get(arch.lower(), {})
+        else:
+            settings = arch
+            check_arguments(arch, [*self.arch_zoo['base'], '_delete_'], 'arch')
+        check_arguments(patch_cfg or {}, PatchEmbed, 'patch_cfg')
+        each = [layer_cfgs] if isinstance(layer_cfgs, dict) else layer_cfgs
+        for options in each:
+            check_arguments(options, self.layer_type, 'layer_cfgs')
+        depth = settings.get('num_layers')
+        if each is layer_cfgs and layer_cfgs and len(layer_cfgs) != depth:
+            raise ValueError(
+                f'layer_cfgs is a list of {len(layer_cfgs)}, and there are {depth} '
+                'layers: give one dict for each, or one for all'
+            )
+
     def _layer_configs(self, kwargs: dict) -> Sequence[dict]:
         """Arguments of each layer, as mmpretrain's constructor resolves them."""
         settings = self.arch_settings
-        drop_path = np.linspace(0, self.drop_path_rate, self.num_layers)
+        drop_path = np.linspace(0, kwargs.get('drop_path_rate', 0.0), self.num_layers)
         overrides = kwargs.get('layer_cfgs', {})
         if isinstance(overrides, dict):
             overrides = [overrides] * self.num_layers

@@ -18,6 +18,7 @@ from torch import Tensor
 from ..clock import TrainingClock, check_clock
 from ..plan import PredictionPlan
 from ..transfer.warm_start import warm_start
+from .ema import build_target_encoder
 from .encoder import EncodedImage
 from .layers import as_float32
 from .parts import add_to_log, build_part, split_log
@@ -97,17 +98,20 @@ class JEPA(BaseSelfSupervisor):
         self.mask_generator.check(
             self.backbone.num_layers, self.backbone.cls_token is not None
         )
-        target_encoder = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
-        self.target_encoder = MODELS.build(
-            target_encoder, default_args=dict(model=self.backbone)
-        )
+        self.target_encoder = build_target_encoder(target_encoder, self.backbone)
         self.warm_start = warm_start
         self.unrolled = unrolled
         self.clock: TrainingClock | None = None
 
     def init_weights(self) -> None:
-        """Initialize the parts; each EMA copy starts as what it averages."""
+        """Initialize the parts; each EMA copy starts as what it averages.
+
+        A second call changes nothing, as everywhere in MMEngine.
+        """
+        initialized = self.is_init
         super().init_weights()
+        if initialized:
+            return
         if self.warm_start is not None:
             warm_start(self, self.warm_start, self.averages)
         for copy, source in self.averages.items():

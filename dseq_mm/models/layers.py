@@ -9,6 +9,7 @@ channels, ``h`` heads, ``d = D / h``.
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import BaseModule, PretrainedInit, initialize
 from mmpretrain.models.backbones.vision_transformer import TransformerEncoderLayer
 from mmpretrain.models.utils import (
     MultiheadAttention,
@@ -163,6 +164,23 @@ def init_transformer(module: nn.Module, std: float) -> None:
         elif isinstance(layer, nn.LayerNorm):
             nn.init.ones_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+
+def apply_init_cfg(module: BaseModule) -> None:
+    """Apply ``init_cfg`` after a module's own initialization, ``Pretrained`` last.
+
+    MMEngine's order, without the initialization of the parts.
+
+    Args:
+        module: Changed in place; from here on it counts as initialized.
+    """
+    configs = module.init_cfg or []
+    configs = [configs] if isinstance(configs, dict) else configs
+    initialize(
+        module,
+        sorted(configs, key=lambda cfg: cfg['type'] in ('Pretrained', PretrainedInit)),
+    )
+    module._is_init = True
 
 
 def as_float32(x: Tensor) -> Tensor:

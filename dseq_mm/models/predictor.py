@@ -11,7 +11,12 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..plan import PredictionPlan
-from .layers import MaskedEncoderLayer, init_transformer, sincos_position_embedding
+from .layers import (
+    MaskedEncoderLayer,
+    apply_init_cfg,
+    init_transformer,
+    sincos_position_embedding,
+)
 
 
 @MODELS.register_module()
@@ -78,10 +83,12 @@ class JEPAPredictor(BaseModule):
         self.project = nn.Linear(predictor_dims, embed_dims)
 
     def init_weights(self) -> None:
-        """Initialize as I-JEPA; children have nothing of their own to add."""
+        """Initialize as I-JEPA, then by ``init_cfg``; a second call changes nothing."""
+        if self._is_init:
+            return
         init_transformer(self, self.init_std)
         nn.init.trunc_normal_(self.mask_token, std=0.02)
-        self._is_init = True
+        apply_init_cfg(self)
 
     def forward(self, context: Tensor, plan: PredictionPlan) -> Tensor:
         """Predict all targets of a plan.

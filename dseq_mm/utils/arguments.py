@@ -3,7 +3,7 @@
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -61,6 +61,35 @@ def arguments_of(kind: Callable) -> Arguments:
                 names = _read_function(target)[0] | names
             return Arguments(names, complete=bool(further))
     return Arguments(names, complete=True)
+
+
+def check_arguments(
+    given: Any, taken_by: Callable | Collection[str], name: str
+) -> None:
+    """Refuse a dict of options that has one which nothing reads.
+
+    Args:
+        given: The dict.
+        taken_by: The class or function that gets them as keyword arguments, or the
+            names that are read.
+        name: What the user calls the dict.
+
+    Raises:
+        ValueError: If it is no dict, or has such an option; with the nearest name.
+    """
+    if not isinstance(given, dict):
+        raise ValueError(f'{name} is a dict of options, not {given!r}')
+    if callable(taken_by):
+        arguments = arguments_of(taken_by)
+        if not arguments.complete:
+            return
+        taken_by = arguments.names
+    wrong = next((option for option in given if option not in taken_by), None)
+    if wrong is None:
+        return
+    near = nearest(str(wrong), taken_by)
+    advice = f'did you mean {near!r}?' if near else f'it has {", ".join(taken_by)}'
+    raise ValueError(f'{name} has no argument {wrong!r}; {advice}')
 
 
 def issubclass_of(kind: Any, parent: type) -> bool:

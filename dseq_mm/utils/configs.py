@@ -1,6 +1,7 @@
 """Finding configs: by name, and across packages in ``_base_``."""
 
 import ast
+import inspect
 import sys
 import traceback
 from collections.abc import Iterator
@@ -21,6 +22,18 @@ BUDGET_VARIABLE = 'DSEQ_BUDGET'
 
 
 _find_base = Config._get_cfg_path
+
+
+class MissingBase(ValueError):
+    """A config that another one is based on does not exist.
+
+    Attributes:
+        file: Its path.
+    """
+
+    def __init__(self, path: str, file: str) -> None:
+        super().__init__(f'{path}: {file}, named in _base_, does not exist')
+        self.file = file
 
 
 def register_config_scopes() -> None:
@@ -110,6 +123,7 @@ def read_config(name: str) -> Config:
         The config.
 
     Raises:
+        MissingBase: If one that it is based on does not exist.
         ValueError: If there is no such config, a library that it needs cannot be
             imported, or something is wrong in it: with file and line.
     """
@@ -127,12 +141,19 @@ def read_config(name: str) -> Config:
         raise ValueError(_syntax_error(path) or f'{path}: {error}') from error
     except Exception as error:  # whatever the code of a config runs into
         frames = traceback.extract_tb(error.__traceback__)
+        if isinstance(error, FileNotFoundError) and _is_reader(frames[-1].filename):
+            raise MissingBase(path, error.filename or str(error)) from error
         lines = [f for f in frames if f.name == '<module>' and f.line is not None]
         own = [f for f in lines if PACKAGE / 'utils' not in Path(f.filename).parents]
         tail = own[-1] if own and own[-1].filename.endswith('.py') else None
         read = tail is not None and _is_config(tail.filename, path)
         place = f'{tail.filename}, line {tail.lineno}' if read else path
         raise ValueError(f'{place}: {type(error).__name__}: {error}') from error
+
+
+def _is_reader(file: str) -> bool:
+    """Whether a file is part of mmengine's reading of configs."""
+    return Path(file).parent == Path(inspect.getfile(Config)).parent
 
 
 def _is_config(file: str, path: str) -> bool:

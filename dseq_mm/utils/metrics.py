@@ -12,17 +12,31 @@ def write_metrics(metrics: dict, path: str | Path) -> None:
     """Print metrics and write them as JSON, in the first process only.
 
     Args:
+        metrics: See :func:`save_metrics`.
+        path: See :func:`save_metrics`.
+    """
+    print(f'{save_metrics(metrics, path)}\nWritten to {path}')
+
+
+def save_metrics(metrics: dict, path: str | Path) -> str:
+    """Write metrics as JSON.
+
+    Args:
         metrics: Name to number, also of NumPy or PyTorch; what is not finite becomes
             null.
         path: File to write; its folder is made.
+
+    Returns:
+        What was written.
     """
-    text = json.dumps({k: _plain(v) for k, v in metrics.items()}, indent=2)
-    path = Path(path)
+    plain = {k: _plain(v) for k, v in metrics.items()}
+    text = json.dumps(plain, indent=2, allow_nan=False)
+    path = Path(path).expanduser()
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'{path.name}.part')  # whoever sees the file sees all of it
-    draft.write_text(text + '\n')
+    draft.write_text(text + '\n', encoding='utf-8')
     draft.replace(path)
-    print(f'{text}\nWritten to {path}')
+    return text
 
 
 def _plain(value):

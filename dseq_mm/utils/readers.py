@@ -42,7 +42,8 @@ TOP_LEVEL = (arguments_of(Runner).names.keys() - {'cfg'}) | {
     'tta_model',
     'tta_pipeline',
 }
-_LOADER = arguments_of(DataLoader).names.keys() | {
+#: What a dataloader config may have.
+LOADER = arguments_of(DataLoader).names.keys() | {
     'disable_subprocess_warning',
     'num_batch_per_epoch',
 }
@@ -61,8 +62,8 @@ _ARCH = {'embed_dims', 'num_layers', 'num_heads', 'feedforward_channels'}
 _BACKBONE = r'(model|model\.backbone)'
 #: Dotted place of a dict without type to its names, or to the class that gets them.
 _READERS: tuple[tuple[str, Any], ...] = (
-    (r'(train|val|test)_dataloader', _LOADER),
-    (r'custom_hooks\.\d+\.(bank|query)', _LOADER),
+    (r'(train|val|test)_dataloader', LOADER),
+    (r'custom_hooks\.\d+\.(bank|query)', LOADER),
     ('train_cfg', (loops.EpochBasedTrainLoop, loops.IterBasedTrainLoop, {'by_epoch'})),
     ('val_cfg', (loops.ValLoop,)),
     ('test_cfg', (loops.TestLoop,)),

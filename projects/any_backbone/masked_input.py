@@ -57,9 +57,9 @@ class MaskedInputBackbone(BaseModule):
             if isinstance(layer, _BatchNorm):
                 raise ValueError(
                     f'the network has {type(layer).__name__}: its statistics mix the '
-                    'images of a batch, and the EMA target encoder averages '
-                    'parameters only. Take a network with layer norm, or set '
-                    "norm_cfg=dict(type='GN', num_groups=32)."
+                    'images of a batch, and those of masked images do not fit the '
+                    'whole ones of the target encoder. Take a network with layer norm, '
+                    "or set norm_cfg=dict(type='GN', num_groups=32)."
                 )
         self.embed_dims, self.patch_resolution = self._measure()
 

@@ -9,6 +9,8 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
+from dseq_mm.models.ema import build_target_encoder
+
 
 @MODELS.register_module()
 class BYOLWithTargetEncoder(BYOL):
@@ -40,15 +42,15 @@ class BYOLWithTargetEncoder(BYOL):
             )
         super().__init__(*args, **kwargs)
         del self.target_net
-        average = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
-        self.target_encoder = MODELS.build(
-            average, default_args=dict(model=self.backbone)
-        )
-        self.target_neck = MODELS.build(average, default_args=dict(model=self.neck))
+        self.target_encoder = build_target_encoder(target_encoder, self.backbone)
+        self.target_neck = build_target_encoder(target_encoder, self.neck)
 
     def init_weights(self) -> None:
-        """Initialize; the target network starts as the online network."""
+        """Initialize, once; the target network starts as the online network."""
+        initialized = self.is_init
         super().init_weights()
+        if initialized:
+            return
         self.target_encoder.copy_parameters(self.backbone)
         self.target_neck.copy_parameters(self.neck)
 

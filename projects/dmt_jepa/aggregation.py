@@ -166,7 +166,9 @@ class LocalAggregation(BaseModule):
         self.norm = build_norm_layer(dict(type='LN', eps=1e-6), embed_dims)
 
     def init_weights(self) -> None:
-        """Initialize as the encoder."""
+        """Initialize as the encoder; a second call changes nothing."""
+        if self._is_init:
+            return
         init_transformer(self, self.init_std)
         self._is_init = True
 

@@ -12,6 +12,7 @@ from dseq_mm.models import IJEPA, EncodedImage, MaskGenerator, TargetEncoder
 from dseq_mm.models.jepa import as_target
 from dseq_mm.models.parts import split_log
 from dseq_mm.plan import PredictionPlan
+from dseq_mm.utils.arguments import check_arguments
 
 from .aggregation import LocalAggregation
 
@@ -43,6 +44,7 @@ class DMTJEPA(IJEPA):
 
     def __init__(self, aggregation: dict | None = None, **kwargs) -> None:
         super().__init__(**kwargs)
+        check_arguments(aggregation or {}, LocalAggregation, 'aggregation')
         self.context_head = LocalAggregation(
             self.backbone.embed_dims,
             self.backbone.num_heads,

@@ -18,6 +18,7 @@ from dseq_mm.models import (
     JEPAViT,
     MaskGenerator,
 )
+from dseq_mm.models.ema import build_target_encoder
 from dseq_mm.models.jepa import sample_indices
 from dseq_mm.randomness import Purpose, keyed_uniform
 
@@ -117,10 +118,7 @@ class DiscriminativeMAE(MAE):
         )
         _check_generator(self.mask_generator)
         self.mask_generator.check(self.backbone.num_layers, with_cls_token=True)
-        target_encoder = dict(type='mmpretrain.TargetEncoder', **(target_encoder or {}))
-        self.target_encoder = MODELS.build(
-            target_encoder, default_args=dict(model=self.backbone)
-        )
+        self.target_encoder = build_target_encoder(target_encoder, self.backbone)
         self.clock: TrainingClock | None = None  # set by ClockHook
 
     def _check_sizes(self) -> None:
@@ -139,8 +137,11 @@ class DiscriminativeMAE(MAE):
             )
 
     def init_weights(self) -> None:
-        """Initialize; the target encoder starts as the backbone."""
+        """Initialize, once; the target encoder starts as the backbone."""
+        initialized = self.is_init
         super().init_weights()
+        if initialized:
+            return
         self.target_encoder.copy_parameters(self.backbone)
 
     def train(self, mode: bool = True) -> 'DiscriminativeMAE':

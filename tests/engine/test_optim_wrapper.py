@@ -44,6 +44,20 @@ def test_bad_loss_stops_before_the_weights_change(bad, accumulated, fused):
             assert torch.equal(value, state['state'][index][name])
 
 
+@pytest.mark.parametrize(
+    ('clip_grad', 'message'),
+    [
+        (dict(max_nrom=1.0), "clip_grad.*'max_nrom'; did you mean 'max_norm'"),
+        (dict(type='value', max_norm=1.0), "clip_grad.*'max_norm'; it has.*clip_value"),
+    ],
+)
+def test_options_of_clipping_are_checked_before_the_first_step(clip_grad, message):
+    with pytest.raises(ValueError, match=message):
+        wrapper(nn.Linear(2, 1), clip_grad=clip_grad)
+    wrapper(nn.Linear(2, 1), clip_grad=dict(max_norm=1.0, foreach=False))
+    wrapper(nn.Linear(2, 1), clip_grad=dict(type='value', clip_value=1.0))
+
+
 def test_infinite_loss_with_finite_gradient_is_caught():
     model = nn.Linear(2, 1)
     optim = wrapper(model)

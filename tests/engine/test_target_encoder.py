@@ -64,6 +64,50 @@ def test_host_interface_moves_one_parameter_alike():
     torch.testing.assert_close(averaged, target.module.weight.data)
 
 
+def normalized(training):
+    """A network with batch norm, its average, and images that are not normal."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).train()
+    target = TargetEncoder(model, momentum=0.5).train(training)
+    target.progress = 0.0
+    return model, target, 5 + 3 * torch.randn(64, 3)
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_statistics_of_batch_norm_are_those_of_the_context_encoder(training):
+    """As MMEngine's averages have them by default."""
+    model, target, inputs = normalized(training)
+    for step in range(3):
+        moved(model, step)
+        model(inputs), target(inputs)
+        target.update_parameters(model)
+    ours, theirs = target.module[1], model[1]
+    assert torch.equal(ours.running_mean, theirs.running_mean)
+    assert torch.equal(ours.running_var, theirs.running_var)
+    assert ours.running_mean.any() and ours.num_batches_tracked == 3
+    assert ours.running_mean.data_ptr() != theirs.running_mean.data_ptr()
+
+
+def test_a_target_encoder_in_evaluation_mode_normalizes():
+    model, target, inputs = normalized(training=False)
+    for _ in range(100):
+        model(inputs)
+    target.update_parameters(model)
+    assert target(inputs).mean(0).abs().max() < 0.1  # 5 and more without statistics
+
+
+def test_a_checkpoint_with_statistics_that_were_never_copied_goes_on():
+    model, target, inputs = normalized(training=False)
+    before = copy.deepcopy(target.state_dict())
+    model(inputs)
+    target.update_parameters(model)
+    assert before.keys() == target.state_dict().keys()
+    target.load_state_dict(before)
+    assert not target.module[1].running_mean.any()
+    target.update_parameters(model)
+    assert torch.equal(target.module[1].running_mean, model[1].running_mean)
+
+
 def test_no_gradient_enters_the_copy():
     target = TargetEncoder(nn.Linear(3, 2))
     assert not any(parameter.requires_grad for parameter in target.parameters())

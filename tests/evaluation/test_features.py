@@ -116,6 +116,8 @@ def test_views_and_labels(loader_config, preprocessor):
         extract(raw_pixels, loader, module, 'cpu')
     with pytest.raises(ValueError, match='is a dict with dataset'):
         build_loader(dict(batch_size=2))
+    with pytest.raises(ValueError, match="'num_wokers'; did you mean 'num_workers'"):
+        build_loader(loader_config() | dict(num_wokers=2))
 
 
 def test_settings_of_workers_without_workers(loader_config):

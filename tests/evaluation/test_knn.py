@@ -171,6 +171,27 @@ def test_classes_are_compared_by_name(config, monkeypatch):
     assert evaluate_config(config, None).keys() == {'rank_me', 'feature_std'}
 
 
+@pytest.mark.parametrize('lazy', [False, True])
+@pytest.mark.parametrize('fraction', [0.5, 1.0])
+def test_a_share_of_a_keyed_bank_is_that_of_the_bank(config, fraction, lazy):
+    hook, found = config.custom_hooks[1], []
+    hook.bank_fraction = fraction
+    hook.bank.dataset.metainfo = dict(classes=('a', 'b', 'c'))
+    hook.query.dataset.metainfo = dict(classes=('b', 'c', 'a'))
+    for wrapped in (False, True):
+        for loader in (hook.bank, hook.query) if wrapped else ():
+            loader.dataset = dict(
+                type='KeyedDataset', dataset=loader.dataset, lazy_init=lazy
+            )
+        bank, queries = extract_config(config, None, pixels=True)
+        assert len(bank['labels']) == 30 * fraction
+        found.append((bank, queries, evaluate_config(config, None, pixels=True)))
+    for plain, keyed in zip(found[0][:2], found[1][:2], strict=True):
+        assert plain.keys() == keyed.keys() == {'last', 'labels'}
+        assert all(torch.equal(plain[name], keyed[name]) for name in plain)
+    assert found[0][2] == found[1][2]
+
+
 def test_tool(config, tmp_path, capsys):
     main = runpy.run_path(TOOL)['main']
     path, out = tmp_path / 'config.py', tmp_path / 'numbers.json'
@@ -187,3 +208,38 @@ def test_tool(config, tmp_path, capsys):
         main([str(path), str(tmp_path / 'none.pth')])
     with pytest.raises(SystemExit):
         main([str(path), '--init', '--raw-pixels'])
+
+
+def test_tool_writes_what_it_measured(config, tmp_path, monkeypatch):
+    """Into a folder that has to be made, and as JSON, which has no NaN."""
+    main = runpy.run_path(TOOL)['main']
+    path, out = tmp_path / 'config.py', tmp_path / 'missing' / 'x.json'
+    config.dump(path)
+    command = [str(path), '--raw-pixels', '--out']
+    measured = dict(knn_last=50.0, rank_me=float('nan'), feature_std=float('inf'))
+    monkeypatch.setitem(main.__globals__, 'knn_metrics', lambda *a, **k: measured)
+    main([*command, str(out)])
+    numbers = json.loads(out.read_text(), parse_constant=pytest.fail)
+    assert numbers == dict(knn_last=50.0, rank_me=None, feature_std=None)
+    assert [file.name for file in out.parent.iterdir()] == ['x.json']
+
+
+@pytest.mark.parametrize('wrong', ['folder', 'file', 'query', 'sklearn'])
+def test_tool_finds_mistakes_before_it_measures(config, tmp_path, monkeypatch, wrong):
+    main = runpy.run_path(TOOL)['main']
+    monkeypatch.setitem(main.__globals__, 'extract_config', pytest.fail)
+    path, out = tmp_path / 'config.py', tmp_path / 'x.json'
+    if wrong == 'query':
+        config.custom_hooks[1].query = None
+    if wrong == 'sklearn':
+        monkeypatch.setitem(main.__globals__, 'find_spec', lambda name: None)
+    config.dump(path)
+    out = dict(folder=tmp_path, file=path / 'x.json').get(wrong, out)
+    messages = dict(
+        folder='is a folder: name a file',
+        file='config.py is no folder',
+        query='--linear needs labels',
+        sklearn='pip install scikit-learn',
+    )
+    with pytest.raises(ValueError, match=messages[wrong]):
+        main([str(path), '--raw-pixels', '--linear', '--out', str(out)])

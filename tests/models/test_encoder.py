@@ -5,6 +5,7 @@ from mmpretrain.models.backbones import VisionTransformer
 from dseq_mm.models import JEPAViT
 from dseq_mm.models.layers import sincos_position_embedding
 from tests.models.builders import ARCH, images
+from tests.oracles.plans import random_plan
 
 
 @pytest.mark.parametrize('cls_token', [True, False])
@@ -67,15 +68,64 @@ def test_position_embedding_is_raster_ordered(grid):
             )
 
 
-def test_drop_path_drops_whole_rows():
-    vit = JEPAViT(arch=ARCH, img_size=16, patch_size=4, drop_path_rate=0.5)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(layer_cfgs=dict(drop_path_rate=0.5)),
+        dict(layer_cfgs=[dict(drop_path_rate=0.5)]),
+        dict(layer_cfgs=dict(drop_path_rate=0.5), drop_path_rate=0.1),
+    ],
+    ids=['all layers', 'each layer', 'both'],
+)
+def test_drop_path_drops_whole_rows(options):
+    """One layer by hand: a row keeps both branches, one or none, at twice the size."""
+    arch = dict(ARCH, num_layers=1)
+    vit = JEPAViT(arch=arch, img_size=16, patch_size=4, final_norm=False, **options)
     vit.init_weights()
+    with torch.no_grad():
+        for parameter in vit.layers.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    rows = 32
+    plan = random_plan(rows, 16, 2, torch.Generator().manual_seed(0))
+    real = plan.context_ids >= 0
+    assert not real.all()  # rows are ragged, so tokens would be packed
+    inputs, layer, copies = images(rows, (16, 16)), vit.layers[0], 2
+    tokens = plan.gather(vit._embed_patches(inputs)[0], plan.context_ids)
+    class_token = (vit.cls_token + vit.pos_embed[:, :1]).expand(rows, copies, -1)
+    tokens = torch.cat([class_token, tokens], dim=1)
+    visible = plan.context_visibility(copies)._replace(slots=None)
+    layer.eval()
+    attended = 2 * layer.attn(layer.ln1(tokens), visible)
+    wanted = []
+    for kept in (0, 1):
+        middle = tokens + kept * attended
+        for branch in (0, 1):
+            mixed = middle + 2 * branch * layer.ffn.layers(layer.ln2(middle))
+            wanted.append(mixed[:, copies:])
     vit.train()
-    from tests.oracles.plans import random_plan
+    out = vit(inputs, plan)
+    found = set()
+    for row in range(rows):
+        fits = [
+            torch.allclose(out[row, real[row]], each[row, real[row]], atol=1e-5)
+            for each in wanted
+        ]
+        assert sum(fits) == 1, row
+        found.add(fits.index(True))
+    assert found == {0, 1, 2, 3}
 
-    plan = random_plan(2, 16, 2, torch.Generator().manual_seed(0))
-    out = vit(images(2, (16, 16)), plan)
-    assert out.shape == (2, plan.context_ids.shape[1], 16) and out.isfinite().all()
+
+def test_rates_of_layers_are_those_of_the_linear_rule_given_one_by_one():
+    plan = random_plan(4, 16, 2, torch.Generator().manual_seed(0))
+    each = [dict(drop_path_rate=0.0), dict(drop_path_rate=0.5)]
+    outputs = []
+    for options in (dict(drop_path_rate=0.5), dict(layer_cfgs=each)):
+        torch.manual_seed(0)
+        vit = JEPAViT(arch=ARCH, img_size=16, patch_size=4, **options)
+        vit.init_weights()
+        vit.train()
+        outputs.append(vit(images(4, (16, 16)), plan))
+    assert torch.equal(*outputs)
 
 
 def test_a_second_initialization_changes_nothing():
@@ -85,3 +135,20 @@ def test_a_second_initialization_changes_nothing():
     vit.init_weights()
     for name, value in vit.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(layer_cfgs=dict(drop_path=0.1)), "layer_cfgs.*mean 'drop_path_rate'"),
+        (dict(layer_cfgs=[{}, dict(norm=1)]), "layer_cfgs has no argument 'norm'"),
+        (dict(layer_cfgs=[{}]), 'list of 1, and there are 2 layers'),
+        (dict(layer_cfgs=[{}] * 3), 'list of 3, and there are 2 layers'),
+        (dict(patch_cfg=dict(strid=4)), "patch_cfg.*mean 'stride'"),
+        (dict(arch=dict(ARCH, depth=2)), "arch has no argument 'depth'; it has embed"),
+        (dict(arch='base', layer_cfgs=[{}] * 2), 'of 2, and there are 12 layers'),
+    ],
+)
+def test_options_that_nothing_reads_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        JEPAViT(**dict(dict(arch=ARCH, img_size=16, patch_size=4), **options))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from dseq_mm.models import JEPAPredictor, JEPAViT
+from tests.models.builders import build_jepa
 
 STD = 0.02
 
@@ -85,3 +86,62 @@ def test_tokens_have_the_deviation_of_the_paper_whatever_that_of_the_weights(std
     for token in (encoder.cls_token, predictor.mask_token):
         assert token.std().item() == pytest.approx(STD, rel=0.1)
         assert token.abs().max() > 2.5 * STD  # at two deviations nothing is cut
+
+
+def encoder(**options):
+    arch = dict(embed_dims=16, num_layers=1, num_heads=2, feedforward_channels=32)
+    return JEPAViT(arch=arch, img_size=16, patch_size=8, **options)
+
+
+def predictor(**options):
+    options = dict(embed_dims=16, predictor_dims=8, depth=1, num_heads=2) | options
+    return JEPAPredictor(grid_size=(2, 2), **options)
+
+
+PARTS = pytest.mark.parametrize('make', [encoder, predictor])
+
+
+@PARTS
+@pytest.mark.parametrize('in_list', [False, True])
+def test_init_cfg_comes_after_the_papers_rule(make, in_list):
+    config = dict(type='Constant', layer='Linear', val=0.25, bias=0.5)
+    module = make(init_cfg=[config] if in_list else config)
+    module.init_weights()
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            assert (layer.weight == 0.25).all() and (layer.bias == 0.5).all()
+        elif isinstance(layer, nn.LayerNorm):  # of which init_cfg says nothing
+            assert (layer.weight == 1).all() and (layer.bias == 0).all()
+
+
+@PARTS
+def test_a_checkpoint_in_init_cfg_has_the_last_word(make, tmp_path):
+    source, file = make(), tmp_path / 'part.pth'
+    source.init_weights()
+    torch.save(source.state_dict(), file)
+    pretrained = dict(type='Pretrained', checkpoint=str(file))
+    module = make(init_cfg=[pretrained, dict(type='Constant', layer='Linear', val=1)])
+    module.init_weights()
+    for name, value in source.state_dict().items():
+        assert torch.equal(module.state_dict()[name], value), name
+
+
+@PARTS
+def test_a_second_call_draws_nothing(make):
+    module = make(init_cfg=dict(type='Normal', layer='Linear', std=1.0))
+    module.init_weights()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    state = torch.get_rng_state()
+    module.init_weights()
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_second_call_leaves_a_trained_algorithm_as_it_is():
+    """Least of all does the target encoder become the context encoder again."""
+    model = build_jepa(method='CJEPA', spread=True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.init_weights()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name

@@ -146,6 +146,14 @@ def test_unknown_proxy_is_named():
             MODELS.build(config)
 
 
+def test_options_of_the_target_encoder_are_checked():
+    with pytest.raises(ValueError, match="'momentun'; did you mean 'momentum'"):
+        MODELS.build(jepa_config(target_encoder=dict(momentun=0.9)))
+    own = dict(type='mmengine.ExponentialMovingAverage', momentum=0.1)
+    model = MODELS.build(jepa_config(target_encoder=own))
+    assert type(model.target_encoder).__name__ == 'ExponentialMovingAverage'
+
+
 def test_samples_without_index_are_refused():
     model = build_jepa()
     with pytest.raises(ValueError, match='sample_idx'):

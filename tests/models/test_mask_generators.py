@@ -222,6 +222,23 @@ def test_released_rule_without_a_component_falls_back_to_random_regions():
         ),
         (lambda: DiscriminativeMaskGenerator(num_regions=1), 'num_regions'),
         (lambda: DiscriminativeMaskGenerator(rule=dict(max_area=1.2)), 'area'),
+        (
+            lambda: DiscriminativeMaskGenerator(rule=dict(min_aera=0.1)),
+            "rule has no argument 'min_aera'; did you mean 'min_area'",
+        ),
+        (lambda: DiscriminativeMaskGenerator(rule=dict(num_regions=3)), 'beside rule'),
+        (lambda: DiscriminativeMaskGenerator(rule=['split']), 'rule is a dict'),
+        (lambda: DiscriminativeMaskGenerator(curriculum=dict(strat=0.1)), "'start'"),
+        (
+            lambda: DiscriminativeMaskGenerator(
+                saliency=dict(type='ClassTokenAttention', blok=1)
+            ),
+            "has no argument 'blok'; did you mean 'block'",
+        ),
+        (
+            lambda: DiscriminativeMaskGenerator(saliency='GradCAM'),
+            r"dict\(type='GradCAM'\)",
+        ),
     ],
 )
 def test_options_out_of_range_are_refused(build, message):
@@ -244,5 +261,5 @@ def test_regions_of_a_batch_curriculum_need_a_probability():
 
 
 def test_arguments_of_another_proxy_are_refused():
-    with pytest.raises(ValueError, match="unexpected.*'block'.*_delete_=True"):
+    with pytest.raises(ValueError, match="GradCAM has no.*'block'.*_delete_=True"):
         DiscriminativeMaskGenerator(saliency=dict(type='GradCAM', block=1))

@@ -7,7 +7,14 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
+from dseq_mm.utils import command
 from dseq_mm.utils.building import name_parts
+
+
+@pytest.fixture(autouse=True)
+def before_the_work(monkeypatch):
+    """Whatever tests before this one have begun."""
+    monkeypatch.setattr(command._Work, 'begun', False)
 
 
 def dataset(folder):

@@ -140,6 +140,28 @@ def test_own_configs_are_inherited_by_name(name, tmp_path):
         assert type(MODELS.build(cfg.model)).__name__ == cfg.model.type
 
 
+@pytest.mark.parametrize(
+    ('text', 'missing'),
+    [
+        ("_base_ = './nothing.py'", 'nothing.py'),
+        ("_base_ = ['./good.py', 'dseq_mm::nothing.py']", 'nothing.py'),
+        ("_base_ = './own.py'", 'deep.py'),
+        ("open('nothing.py')", None),
+        ("_base_ = './good.py'\nopen('nothing.py')", None),
+    ],
+)
+def test_a_base_that_does_not_exist_is_told_from_other_files(tmp_path, text, missing):
+    (tmp_path / 'good.py').write_text('a = 1')
+    (tmp_path / 'own.py').write_text("_base_ = './deep.py'")
+    (tmp_path / 'c.py').write_text(text)
+    with pytest.raises(ValueError, match='nothing|deep') as caught:
+        configs.read_config(str(tmp_path / 'c.py'))
+    assert isinstance(caught.value, configs.MissingBase) == (missing is not None)
+    if missing:
+        assert Path(caught.value.file).name == missing
+        assert str(caught.value).endswith(f'{missing}, named in _base_, does not exist')
+
+
 def test_missing_libraries(monkeypatch):
     for library in ('mmseg', 'mmdet'):  # None makes an import fail
         monkeypatch.setitem(sys.modules, library, None)

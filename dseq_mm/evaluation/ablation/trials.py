@@ -12,7 +12,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ...utils.configs import BUDGET_VARIABLE, PACKAGE, resolve_config
+from ...utils.configs import (
+    BUDGET_VARIABLE,
+    PACKAGE,
+    MissingBase,
+    read_config,
+    resolve_config,
+)
 from ...utils.options import read_options
 from ..suite.protocol import (
     add_options,
@@ -28,6 +34,10 @@ from .tables import BUDGETS, Row, Table
 
 METRICS = 'metrics.json'
 TRAIN = 'train'
+
+
+class NoConfig(ValueError):
+    """A budget does not have a row."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +105,8 @@ def plan_trials(
         that say which rows this budget does not have, and why.
 
     Raises:
-        ValueError: If ``out`` holds the same trials made with other settings, or an
-            option cannot be understood.
+        ValueError: If ``out`` holds the same trials made with other settings, an
+            option cannot be understood, or something is wrong in a config.
     """
     read_options(options)
     split_options(probe)
@@ -108,7 +118,7 @@ def plan_trials(
     for name, row in rows.items():
         try:
             config = _find_config(row, budget)
-        except ValueError as error:
+        except NoConfig as error:
             notes.append(f'Left out: {row.label}: {error}.')
             continue
         settings = _settings(config, **shared)
@@ -194,17 +204,28 @@ def _budget(name: str) -> Iterator[None]:
 
 
 def _find_config(row: Row, budget: str) -> str:
-    """Path of a row's config; ``ValueError`` if the budget does not have the row."""
+    """Path of a row's config, which can be read.
+
+    Raises:
+        NoConfig: If the budget does not have the row.
+        ValueError: If something is wrong in the config.
+    """
     if row.start != 'train' and BUDGETS[budget].tasks:
-        raise ValueError('measured on small budgets only')
+        raise NoConfig('measured on small budgets only')
+    none = NoConfig(f'it has no config for {budget}')
     name = row.config.format(budget=budget)
     in_clone = PACKAGE.parent / name
     try:
         path = str(in_clone) if in_clone.is_file() else resolve_config(name)
+    except ValueError:
+        raise none from None
+    try:
         with _budget(budget):
-            Config.fromfile(path)
-    except (ValueError, FileNotFoundError):
-        raise ValueError(f'it has no config for {budget}') from None
+            read_config(path)
+    except MissingBase as error:
+        if budget in Path(error.file).name:
+            raise none from None
+        raise
     return path
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,14 +77,22 @@ def load_config(path: str, options: Sequence[str] = ()) -> Config:
     try:
         cfg = read_config(path)
     except ValueError as error:
-        cause = error.__cause__  # they assert their versions
-        if isinstance(cause, ImportError | AssertionError):
+        cause = error.__cause__
+        if isinstance(cause, ImportError) or _refuses_versions(cause):
             raise MissingLibrary(missing_advice(name, str(cause))) from error
         raise
     add_options(cfg, options)
     if missing := missing_libraries(cfg):
         raise MissingLibrary(missing_advice(name, ', '.join(missing)))
     return cfg
+
+
+def _refuses_versions(error: BaseException | None) -> bool:
+    """Whether a library asserts, when it is imported, the versions that it needs."""
+    if not isinstance(error, AssertionError):
+        return False
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return Path(last.filename).name == '__init__.py'
 
 
 def add_options(cfg: Config, options: Sequence[str]) -> None:

@@ -20,6 +20,8 @@ from ...regions import (
     replace_regions,
     select_regions,
 )
+from ...utils.arguments import RESERVED, check_arguments
+from ..saliency import SaliencyProxy
 from .base import MaskGenerator
 from .multi_block import MultiBlockMaskGenerator
 
@@ -61,24 +63,16 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         seed: int | None = None,
     ) -> None:
         super().__init__(seed)
-        saliency = saliency or dict(type='mmpretrain.ClassTokenSimilarity')
-        name = saliency.get('type')
-        if name is None or (isinstance(name, str) and MODELS.get(name) is None):
-            raise ValueError(
-                f'there is no saliency proxy {name!r}; the package has '
-                'ClassTokenSimilarity, ClassTokenAttention and GradCAM'
-            )
-        try:
-            self.saliency = MODELS.build(saliency)
-        except TypeError as error:  # arguments of the proxy that was there before
-            raise ValueError(
-                f'saliency={saliency} does not fit: {error}. To take another proxy '
-                "than the base config's, start its dict by _delete_=True."
-            ) from None
+        self.saliency = _build_saliency(saliency)
         self.hidden, self.attention = self.saliency.hidden, self.saliency.attention
-        self.rule = RegionRule(num_regions=num_regions, **(rule or {}))
+        rule, curriculum = rule or {}, curriculum or {}
+        if 'num_regions' in rule:
+            raise ValueError('num_regions stands beside rule, not in it')
+        check_arguments(rule, RegionRule, 'rule')
+        self.rule = RegionRule(num_regions=num_regions, **rule)
         self.curriculum = dict(start=0.0, end=1.0, unit='sample')
-        self.curriculum.update(curriculum or {})
+        check_arguments(curriculum, self.curriculum, 'curriculum')
+        self.curriculum.update(curriculum)
         self._check_curriculum()
         if prediction not in ('sequential', 'flat'):
             raise ValueError(
@@ -195,11 +189,6 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         return PredictionPlan.from_masks(context, targets, 1)
 
     def _check_curriculum(self) -> None:
-        known = {'start', 'end', 'unit'}
-        if set(self.curriculum) != known:
-            raise ValueError(
-                f'curriculum takes {sorted(known)}, got {sorted(self.curriculum)}'
-            )
         if self.curriculum['unit'] not in ('sample', 'region', 'batch'):
             raise ValueError(
                 "curriculum unit must be 'sample', 'region' or 'batch', got "
@@ -226,3 +215,26 @@ def _count(regions: Regions, probability: float) -> dict[str, Tensor]:
     log['flat_maps'] = regions.degenerate.float().mean()
     log['lambda'] = torch.full_like(log['flat_maps'], probability)
     return log
+
+
+def _build_saliency(config: dict | None) -> SaliencyProxy:
+    """Build the proxy; ``ValueError`` if there is none, or it has other arguments."""
+    config = config or dict(type='mmpretrain.ClassTokenSimilarity')
+    if not isinstance(config, dict):
+        raise ValueError(f'saliency is a dict, such as dict(type={config!r})')
+    name = config.get('type')
+    kind = MODELS.get(name) if isinstance(name, str) else name
+    if kind is None:
+        raise ValueError(
+            f'there is no saliency proxy {name!r}; the package has '
+            'ClassTokenSimilarity, ClassTokenAttention and GradCAM'
+        )
+    options = {key: config[key] for key in config if key not in RESERVED}
+    try:
+        check_arguments(options, kind, kind.__name__)
+    except ValueError as error:  # arguments of the proxy that was there before
+        raise ValueError(
+            f'saliency={config} does not fit: {error} (to take another proxy than the '
+            "base config's, start its dict by _delete_=True)"
+        ) from None
+    return MODELS.build(config)

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from dseq_mm.evaluation.ablation import TABLES, Study, check_data, check_devices
+from dseq_mm.evaluation.ablation import (
+    TABLES,
+    Row,
+    Study,
+    Table,
+    check_data,
+    check_devices,
+    plan_trials,
+)
 from dseq_mm.evaluation.launcher import lock
 
 
@@ -33,6 +41,28 @@ def test_all_rows_of_a_seed_come_before_the_next_seed(bench):
     trials, notes = bench.plan()
     assert [trial.seed for trial in trials] == [0, 0, 0, None, 1, 1, 1]
     assert notes == ['Left out: nothing: it has no config for digitscenes_20e.']
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ("raise ValueError('wrong')", '{file}, line 1: ValueError: wrong'),
+        ("\nopen('nothing')", "{file}, line 2: FileNotFoundError.*'nothing'"),
+        ("_base_ = './nothing.py'", '{file}: .*nothing.py, named in _base_, does not'),
+        ("_base_ = './nothing_{{$DSEQ_BUDGET:x}}.py'", None),
+    ],
+)
+def test_a_broken_config_is_not_a_missing_one(bench, tmp_path, text, message):
+    file = tmp_path / 'own.py'
+    file.write_text(text)
+    table = Table('own', (Row('own', str(file)),))
+    if message is None:
+        trials, notes = plan_trials([table], 'vits16_100e', (0,), bench.out)
+        assert trials == []
+        assert notes == ['Left out: own: it has no config for vits16_100e.']
+        return
+    with pytest.raises(ValueError, match=message.format(file=file)):
+        plan_trials([table], 'digitscenes_20e', (0,), bench.out)
 
 
 def test_what_is_done_is_not_done_again(bench):

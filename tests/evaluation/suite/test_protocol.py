@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 
 from dseq_mm.evaluation.suite import protocol
 from dseq_mm.evaluation.suite.tasks import TASKS, find_config
+from dseq_mm.utils.configs import read_config
 
 
 @pytest.fixture
@@ -50,6 +51,21 @@ def test_eight_gpus(load, task):
         options = protocol.batch_options(load(task)[1], [], 8)
     assert bool(options) == (task == 'clevr-count')
     assert protocol.describe(*load(task, *options), 8) == SAYS[task]
+
+
+def test_a_config_that_asserts_something_lacks_no_library(tmp_path, monkeypatch):
+    config, library = tmp_path / 'own.py', tmp_path / 'old_library' / '__init__.py'
+    monkeypatch.setattr(protocol, 'read_config', read_config)  # not the cached one
+    config.write_text('assert 1 == 2')
+    with pytest.raises(ValueError, match='own.py, line 1: AssertionError') as caught:
+        protocol.load_config(str(config))
+    assert not isinstance(caught.value, protocol.MissingLibrary)
+    library.parent.mkdir()
+    library.write_text("assert False, 'needs another version'")
+    monkeypatch.syspath_prepend(tmp_path)
+    config.write_text("custom_imports = dict(imports=['old_library'])")
+    with pytest.raises(protocol.MissingLibrary, match='needs another version'):
+        protocol.load_config(str(config))
 
 
 def test_other_sizes(load):
