@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from dseq_mm import runs
 from dseq_mm.data.digit_files import make_digit_scenes
-from dseq_mm.evaluation import ablation
 from tests.quick_python import EXECUTABLE
 from tests.tools.ending import end_from_outside
 
@@ -73,9 +73,9 @@ def test_on_a_few_digits(load_tool, tmp_path, monkeypatch, capsys):
         scenes_train=4,
         scenes_val=4,
     )
-    rows = ablation.TABLES['order'].rows[0], ablation.TABLES['methods'].rows[-1]
-    table = ablation.Table('one order', rows)
-    monkeypatch.setitem(ablation.TABLES, 'order', table)
+    rows = runs.TABLES['order'].rows[0], runs.TABLES['methods'].rows[-1]
+    table = runs.Table('one order', rows)
+    monkeypatch.setitem(runs.TABLES, 'order', table)
     arguments = ['order', '--seeds', '4', '--out', 'out', '--jobs', '2']
     arguments += ['--cfg-options', 'train_cfg.max_epochs=1', 'log_level=ERROR']
     status = load_tool('ablate').main(arguments)

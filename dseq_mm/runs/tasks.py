@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from ...transfer.contents import ARCHITECTURES
-from ...utils.command import nearest
-from ...utils.configs import resolve_config
+from ..transfer.contents import ARCHITECTURES
+from ..utils.command import nearest
+from ..utils.configs import resolve_config
+from .paper import PREFIXES
 from .subject import Subject
 
 
@@ -32,87 +33,89 @@ class Task:
     Args:
         name: What the user calls it.
         dataset: Name of the data set.
-        check: What tools/check_data.py calls it.
-        features: What the head sees, for the description of the protocol.
         metrics: What is reported.
-        config: Name of the config, ``{arch}`` for the architecture.
+        config: Name of the config, ``{arch}`` for the architecture; or the path of one.
+        features: What the head sees, for the description of the protocol.
+        check: What tools/check_data.py calls the data, empty if it does not know them.
         twin: Name of the DigitScenes config, None if there is none.
     """
 
     name: str
     dataset: str
-    check: str
-    features: str
     metrics: tuple[Metric, ...]
     config: str = ''
+    features: str = 'features as in the config'
+    check: str = ''
     twin: str | None = None
-
-
-def _top1(column):
-    return (Metric('accuracy/top1', 'top-1 accuracy', column),)
 
 
 _LAST_FOUR = (
     'average-pooled tokens of the last four blocks, concatenated; batch norm; '
     'linear classifier'
 )
-_CLEVR = '{token} of the last block; linear classifier'
 
 
-def _probe(name, dataset, twin=None):
-    config = f'linear_{{arch}}_28e_{"imagenet" if name == "linear" else name}'
-    check = 'imagenet' if name == 'linear' else name
-    return Task(name, dataset, check, _LAST_FOUR, _top1(name), config, twin)
+def _classify(name, dataset, config, features=_LAST_FOUR, check='', twin=None):
+    metrics = (Metric('accuracy/top1', 'top-1 accuracy', name),)
+    return Task(name, dataset, metrics, config, features, check or name, twin)
 
 
 def _clevr(name, dataset):
-    config = f'{name}_{{arch}}_100e'
-    return Task(name, dataset, 'clevr', _CLEVR, _top1(name), config, config)
+    features, config = '{token} of the last block; linear classifier', name + '_{arch}'
+    return _classify(
+        name, dataset, f'{config}_100e', features, 'clevr', f'{name}_digits_100e'
+    )
 
 
 _TASKS = (
     Task(
         'knn',
         'ImageNet-1K',
-        'imagenet',
-        'average-pooled tokens of the last block, and of the last four, concatenated',
         (
             Metric('knn_last', 'kNN accuracy, last block'),
             Metric('knn_last4', 'kNN accuracy, last four blocks'),
         ),
+        features='average-pooled tokens of the last block, and of the last four, '
+        'concatenated',
+        check='imagenet',
     ),
-    _probe('linear', 'ImageNet-1K', 'linear_digits_28e'),
-    Task(
+    _classify(
+        'linear',
+        'ImageNet-1K',
+        'linear_{arch}_28e_imagenet',
+        check='imagenet',
+        twin='linear_digits_28e',
+    ),
+    _classify(
         'finetune',
         'ImageNet-1K',
-        'imagenet',
-        'average-pooled patch tokens of the last block; linear classifier',
-        _top1('finetune'),
         'finetune_{arch}_50e_imagenet',
+        'average-pooled patch tokens of the last block; linear classifier',
+        'imagenet',
         'finetune_digits_50e',
     ),
-    _probe('inat21', 'iNaturalist 2021'),
-    _probe('cub', 'CUB-200-2011'),
-    _probe('cars', 'Stanford Cars'),
+    _classify('inat21', 'iNaturalist 2021', 'linear_{arch}_28e_inat21'),
+    _classify('cub', 'CUB-200-2011', 'linear_{arch}_28e_cub'),
+    _classify('cars', 'Stanford Cars', 'linear_{arch}_28e_cars'),
     Task(
         'coco',
         'COCO 2017',
-        'coco',
-        'four blocks as a pyramid, FPN; Mask R-CNN',
         (
             Metric('coco/bbox_mAP', 'AP box', 'box', 100.0),
             Metric('coco/segm_mAP', 'AP mask', 'mask', 100.0),
         ),
         'mask-rcnn_{arch}_25e_coco',
+        'four blocks as a pyramid, FPN; Mask R-CNN',
+        'coco',
         'mask-rcnn_digits_25e',
     ),
     Task(
         'ade20k',
         'ADE20K',
-        'ade20k',
-        'four blocks as a pyramid; UPerNet with an auxiliary FCN head',
         (Metric('mIoU', 'mIoU', 'miou'),),
         'upernet_{arch}_160k_ade20k',
+        'four blocks as a pyramid; UPerNet with an auxiliary FCN head',
+        'ade20k',
         'upernet_digits_3k',
     ),
     _clevr('clevr-count', 'Clevr/Count'),
@@ -140,12 +143,15 @@ def find_config(task: Task, subject: Subject) -> str:
     """
     if task.name == 'knn':
         pretraining = ARCHITECTURES[subject.arch].pretraining
+        method = PREFIXES.get(subject.method, str(subject.method).lower())
         try:
-            return resolve_config(f'{str(subject.method).lower()}_{pretraining}')
+            return resolve_config(f'{method}_{pretraining}')
         except ValueError:
             prefix = 'dseq' if subject.class_token else 'ijepa'
             return resolve_config(f'{prefix}_{pretraining}')
     words = ARCHITECTURES[subject.arch].words
+    if task.config.endswith('.py'):
+        return resolve_config(task.config.format(arch=subject.arch))
     name = task.twin if subject.arch == 'digits' else task.config
     if name is None:
         raise ValueError(f'{task.name} has no DigitScenes twin, so none for {words}')

@@ -2,8 +2,8 @@
 
 import pytest
 
-from dseq_mm.evaluation.suite import paper
-from dseq_mm.evaluation.suite.tasks import TASKS
+from dseq_mm.runs import paper
+from dseq_mm.runs.tasks import TASKS
 
 # as printed: method, architecture, epochs, linear, fine-tuning, iNat21, CUB, Cars, mean
 CLASSIFICATION = """

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...transfer.checkpoint import load_checkpoint
-from ...transfer.contents import (
+from ..transfer.checkpoint import load_checkpoint
+from ..transfer.contents import (
     ARCHITECTURES,
     ENCODERS,
     Architecture,
@@ -16,6 +16,7 @@ from ...transfer.contents import (
     method_of,
     whole_model_notes,
 )
+from .paper import other_settings
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Subject:
         epoch: Epochs of pre-training, None if the file does not say.
         finished: Whether it is a model with a head, such as a classifier, and not a
             pre-training checkpoint.
+        other_settings: How its pre-training differs from the paper's, see
+            :func:`.paper.other_settings`.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Subject:
     class_token: bool
     epoch: int | None
     finished: bool = False
+    other_settings: tuple[str, ...] = ()
 
 
 def read_subject(path: str | Path) -> Subject:
@@ -66,15 +70,20 @@ def read_subject(path: str | Path) -> Subject:
         encoder = meta['encoder']  # of an exported file
     facts = facts_of(checkpoint, state)
     finished = bool(whole_model_notes(checkpoint))
+    method = None if finished else method_of(meta)
+    arch = _find_architecture(path, facts, state)
+    epoch = (meta.get('source') or meta).get('epoch')
+    run = meta.get('run') or meta.get('pretraining')
     return Subject(
         path=path,
         sha256=file_sha256(path),
         encoder=encoder,
-        method=None if finished else method_of(meta),
-        arch=_find_architecture(path, facts, state),
+        method=method,
+        arch=arch,
         class_token='cls_token' in state,
-        epoch=(meta.get('source') or meta).get('epoch'),
+        epoch=epoch,
         finished=finished,
+        other_settings=tuple(other_settings(run, epoch, method, arch)),
     )
 
 

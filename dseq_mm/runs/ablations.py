@@ -7,6 +7,8 @@ read it from an environment variable.
 
 from dataclasses import dataclass
 
+from .paper import ABLATIONS, FIGURES, PREFIXES, name_of
+
 #: What a figure of the paper is, wherever one stands beside ours.
 PAPER = 'ImageNet-1K linear accuracy, ViT-B/16, 600 epochs (MAE: 1,600)'
 
@@ -68,12 +70,14 @@ class Table:
         rows: The rows.
         differences: By default of the first row to each other trained one.
         more: Further differences.
+        paper: What the figures of the rows are.
     """
 
     title: str
     rows: tuple[Row, ...]
     differences: tuple[Contrast, ...] = ()
     more: tuple[Contrast, ...] = ()
+    paper: str = PAPER
 
     def contrasts(self) -> tuple[Contrast, ...]:
         """The differences to be reported.
@@ -112,19 +116,23 @@ BUDGETS = dict(
 )
 
 
-def _ablation(label: str, name: str, paper: float | None = None) -> Row:
-    return Row(label, f'ablations/{name}', paper)
+def _ablation(label: str, name: str) -> Row:
+    return Row(label, f'ablations/{name}', ABLATIONS.get(name))
 
 
-DSEQ = Row('DSeq-JEPA', 'dseq_{budget}', 73.5)
-IJEPA = Row('I-JEPA', 'ijepa_{budget}', 72.4)
-_UNIFORM_FLAT = Row('uniform, flat (I-JEPA)', IJEPA.config, 72.4)
+def _method(name: str, label: str = '', start: str = 'train') -> Row:
+    config = f'{PREFIXES[name]}_{{budget}}'
+    figure = FIGURES[name, 'vitb16']['linear'] if start == 'train' else None
+    return Row(label or name_of(name), config, figure, start)
+
+
+DSEQ, IJEPA = _method('DSeqJEPA'), _method('IJEPA')
+_CJEPA, _DSEQC = _method('CJEPA'), _method('DSeqCJEPA')
+_UNIFORM_FLAT = _method('IJEPA', 'uniform, flat (I-JEPA)')
 _DISJOINT = _ablation('uniform, flat, disjoint blocks', 'uniform-flat-disjoint')
-_UNIFORM_SEQUENTIAL = _ablation('uniform, sequential', 'uniform-sequential', 72.3)
-_FLAT = _ablation('discriminative, flat', 'discriminative-flat', 72.0)
-_BOTH = Row('discriminative, sequential (DSeq-JEPA)', DSEQ.config, 73.5)
-_CJEPA = Row('C-JEPA', 'cjepa_{budget}', 73.5)
-_DSEQC = Row('DSeq-C-JEPA', 'dseqc_{budget}', 73.8)
+_UNIFORM_SEQUENTIAL = _ablation('uniform, sequential', 'uniform-sequential')
+_FLAT = _ablation('discriminative, flat', 'discriminative-flat')
+_BOTH = _method('DSeqJEPA', 'discriminative, sequential (DSeq-JEPA)')
 _DMT = Row('DMT-JEPA', 'projects/dmt_jepa/configs/dmt_{budget}.py')
 
 TABLES = {
@@ -165,33 +173,33 @@ TABLES = {
         'Order of prediction over the same regions (Table 5)',
         (
             DSEQ,
-            _ablation('flat', 'discriminative-flat', 72.0),
-            _ablation('random', 'order-random', 71.7),
-            _ablation('spatial', 'order-spatial', 72.7),
-            _ablation('inverse', 'order-inverse', 71.3),
-            _ablation('truncating to Top-3', 'order-truncating', 73.0),
+            _ablation('flat', 'discriminative-flat'),
+            _ablation('random', 'order-random'),
+            _ablation('spatial', 'order-spatial'),
+            _ablation('inverse', 'order-inverse'),
+            _ablation('truncating to Top-3', 'order-truncating'),
         ),
     ),
     'num-regions': Table(
         'Number of regions',
         (
-            Row('N = 5 (DSeq-JEPA)', DSEQ.config, 73.5),
-            _ablation('N = 3', 'regions-3', 72.9),
-            _ablation('N = 7', 'regions-7', 73.4),
+            _method('DSeqJEPA', 'N = 5 (DSeq-JEPA)'),
+            _ablation('N = 3', 'regions-3'),
+            _ablation('N = 7', 'regions-7'),
         ),
     ),
     'class-token': Table(
         'Class token on I-JEPA',
         (
-            Row('I-JEPA', IJEPA.config, 72.4),
-            _ablation('I-JEPA with a class token', 'class-token-ijepa', 72.4),
+            IJEPA,
+            _ablation('I-JEPA with a class token', 'class-token-ijepa'),
         ),
     ),
     'saliency': Table(
         'Saliency proxies',
         (
-            Row('class token (DSeq-JEPA)', DSEQ.config, 73.5),
-            _ablation('Grad-CAM', 'saliency-grad-cam', 73.4),
+            _method('DSeqJEPA', 'class token (DSeq-JEPA)'),
+            _ablation('Grad-CAM', 'saliency-grad-cam'),
             _ablation('attention of the class token', 'saliency-attention'),
             _ablation('class-token parameter (released code)', 'saliency-parameter'),
         ),
@@ -223,9 +231,9 @@ TABLES = {
     'vicreg': Table(
         "What VICReg's invariance compares in C-JEPA",
         (
-            Row('prediction and target (C-JEPA)', 'cjepa_{budget}', 73.5),
+            _method('CJEPA', 'prediction and target (C-JEPA)'),
             _ablation('pairs of predicted blocks (Algorithm 1)', 'vicreg-blocks'),
-            Row('none (I-JEPA)', IJEPA.config, 72.4),
+            _method('IJEPA', 'none (I-JEPA)'),
         ),
     ),
     'methods': Table(
@@ -238,11 +246,11 @@ TABLES = {
             _DMT,
             _ablation('DSeq-JEPA with SIGReg', 'sigreg'),
             Row('NEPA', 'nepa_{budget}'),
-            Row('MAE', 'baselines/mae_{budget}', 68.0),
+            Row('MAE', 'baselines/mae_{budget}', FIGURES['MAE', 'vitb16']['linear']),
             Row('MoCo v3', 'baselines/mocov3_{budget}'),
-            Row('DSeq-JEPA network at initialization', DSEQ.config, start='init'),
-            Row('I-JEPA network at initialization', IJEPA.config, start='init'),
-            Row('raw pixels', DSEQ.config, start='pixels'),
+            _method('DSeqJEPA', 'DSeq-JEPA network at initialization', 'init'),
+            _method('IJEPA', 'I-JEPA network at initialization', 'init'),
+            _method('DSeqJEPA', 'raw pixels', 'pixels'),
         ),
         more=(
             Contrast('C-JEPA - I-JEPA', (_CJEPA,), (IJEPA,)),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dseq_mm.evaluation.suite.tasks import TASKS, choose_tasks
+from dseq_mm.runs.tasks import TASKS, choose_tasks
 from dseq_mm.transfer.contents import ARCHITECTURES
 
 NAMES = {

@@ -1,11 +1,15 @@
 """Runs with pretending tools: order, resuming, devices, failures, tables."""
 
 import json
+import shutil
 
 import pytest
 
-from dseq_mm.evaluation.ablation import TABLES, Study, check_data, check_devices
-from dseq_mm.evaluation.launcher import lock
+from dseq_mm.runs import TABLES, Engine, Row, Table, plan_study
+from dseq_mm.runs.engine import lock
+from dseq_mm.runs.study import check_data
+from dseq_mm.runs.table import grid
+from dseq_mm.utils.processes import check_devices
 
 
 def test_each_run_is_trained_and_measured_once(bench):
@@ -112,7 +116,7 @@ def test_devices_that_exist():
 def test_a_large_budget_is_measured_by_the_suite(bench):
     probe = ('linear.train_dataloader.batch_size=8',)
     trials, notes = bench.plan((0,), 'vitb16_600e', probe=probe)
-    assert [trial.start for trial in trials] == ['train', 'train']
+    assert [job.facts['start'] for job in trials] == ['train', 'train']
     assert 'Left out: before: measured on small budgets only.' in notes
     _, table = bench.run(seeds=(0,), budget='vitb16_600e', probe=probe)
     measured = [call[2] for call in bench.calls() if call[0] == 'evaluate']
@@ -125,18 +129,18 @@ def test_a_large_budget_is_measured_by_the_suite(bench):
 def test_data_are_looked_for_before_anything_is_trained(bench, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match='no folder data/digitscenes'):
-        check_data(bench.plan()[0])
+        check_data(bench.study(), bench.plan()[0])
     with pytest.raises(ValueError, match='data/imagenet.*--evaluate-options'):
-        check_data(bench.plan((0,), 'vitb16_600e')[0])
+        large = (0,), 'vitb16_600e'
+        check_data(bench.study(*large), bench.plan(*large)[0])
     (tmp_path / 'data' / 'digitscenes').mkdir(parents=True)
-    check_data(bench.plan()[0])
+    check_data(bench.study(), bench.plan()[0])
 
 
 def test_after_a_stop_nothing_is_started(bench):
-    study = Study(bench.tools)
-    study.stop()
-    trials = bench.plan()[0]
-    assert not study.carry_out(trials, {}, bench.said.append, lambda: None)
+    engine = Engine(say=bench.said.append)
+    engine.stop()
+    assert not engine.run(bench.plan()[0], lambda: None)
     assert bench.calls() == [] and not bench.out.exists()
 
 
@@ -144,7 +148,7 @@ def test_weights_of_unknown_settings_are_not_measured(bench):
     folder = bench.out / 'dseq' / 'seed0'
     bench.run(seeds=(0,))
     (folder / 'run.json').unlink()
-    with pytest.raises(ValueError, match='holds something, but no run.json'):
+    with pytest.raises(ValueError, match='something else, without run.json'):
         bench.run(seeds=(0,), options=['train_cfg.max_epochs=3'])
 
 
@@ -187,7 +191,9 @@ def test_a_measurement_that_gives_no_number_is_a_failure(bench, monkeypatch, wha
     }
 
 
-def test_an_interrupted_training_goes_on_from_its_own_checkpoint(bench, monkeypatch):
+def test_a_measurement_that_failed_finds_the_checkpoint_of_its_own_training(
+    bench, monkeypatch
+):
     monkeypatch.setenv('STUB_FAIL', 'knn.py')
     bench.run(seeds=(0,))
     first = json.loads((bench.out / 'dseq' / 'seed0' / 'run.json').read_text())
@@ -198,9 +204,9 @@ def test_an_interrupted_training_goes_on_from_its_own_checkpoint(bench, monkeypa
     at = train.index('--resume') + 1
     assert train[at] == str(bench.out / 'dseq' / 'seed0' / 'train' / 'epoch_1.pth')
     facts = table['DSeq']['0']
-    assert facts['resumed'] and not first['resumed']
+    assert not facts['resumed']  # its training had come to its end
     assert facts['minutes'] > first['minutes'] > 0
-    assert 'were interrupted' in bench.table()
+    assert 'were interrupted' not in bench.table()
 
 
 def test_tables_keep_what_other_calls_measured(bench):
@@ -216,7 +222,7 @@ def test_the_table_has_means_spreads_and_the_papers_figures(bench):
     assert '| DSeq | 79.5 (79.0 to 80.0) | 81.0 (80.0 to 82.0) |' in text
     assert '| 2 | 73.5 |' in text and 'paper (not ours)' in text
     assert '| gain | +10.0 (+10.0 to +10.0) | +10.0 (+10.0 to +10.0) | +1.1 |' in text
-    assert '| nothing | - | - | - | 0 |  |' in text
+    assert '| nothing | - | - | - | 0 | |' in text
 
 
 def test_differences_are_paired_by_seed(bench):
@@ -248,3 +254,44 @@ def test_methods_are_compared_with_the_first_and_within_their_families():
     assert signs['DSeq-JEPA - I-JEPA'] == pytest.approx(1.1)
     assert signs['DSeq-C-JEPA - C-JEPA'] == pytest.approx(0.3)
     assert signs['DMT-JEPA - I-JEPA'] is None
+
+
+def test_no_figure_of_the_paper_beside_other_settings(bench):
+    bench.run(seeds=(0,), options=['train_dataloader.num_workers=0'])
+    assert '| 1 | 73.5 |' in bench.table() and '| +1.1 |' in bench.table()
+    shutil.rmtree(bench.out)
+    bench.run(seeds=(0,), options=['train_cfg.max_epochs=2'])
+    text = bench.table()
+    assert '73.5' not in text and '+1.1' not in text
+    assert 'Options changed the settings, so no figure of the paper stands' in text
+
+
+def test_runs_of_other_settings_are_not_mixed_by_other_seeds(bench):
+    bench.run(seeds=(0,))
+    with pytest.raises(ValueError, match='its options: none; now: train_cfg.max_ep'):
+        bench.plan(seeds=(1,), options=['train_cfg.max_epochs=2'])
+
+
+def test_two_rows_may_not_share_a_folder(bench, tmp_path):
+    own = Table('twins', (Row('a', 'one/x.py'), Row('b', 'two/x.py')))
+    with pytest.raises(ValueError, match='would share the folder x: rename'):
+        plan_study(bench.study(), [own])
+
+
+def test_a_config_that_is_broken_is_no_missing_one(bench, tmp_path):
+    (tmp_path / 'broken.py').write_text('a = 1\nb = a / 0\n')
+    (tmp_path / 'based.py').write_text("_base_ = './gone.py'\n")
+    rows = [Row(name, str(tmp_path / f'{name}.py')) for name in ('based', 'gone')]
+    _, notes = plan_study(bench.study(), [Table('t', tuple(rows))])
+    assert [note.split(':')[1] for note in notes] == [' based', ' gone']
+    rows.append(Row('broken', str(tmp_path / 'broken.py')))
+    with pytest.raises(ValueError, match='broken.py, line 2: ZeroDivisionError'):
+        plan_study(bench.study(), [Table('t', tuple(rows))])
+
+
+def test_cells_cannot_break_the_table():
+    assert grid(['a|b', 'c'], [['x\ny', '1|2']]).splitlines() == [
+        '| a\\|b   | c    |',
+        '|--------|------|',
+        '| x y    | 1\\|2 |',
+    ]
