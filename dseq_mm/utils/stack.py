@@ -54,6 +54,7 @@ PACKAGES = (
         'mmsegmentation==1.2.2',
         'segmentation',
     ),
+    Package('tabulate', '0.9', 'tabulate>=0.9', purpose='tables of many runs'),
     Package('sklearn', '1.4', 'scikit-learn>=1.4', purpose='DigitScenes'),
 )
 

@@ -14,7 +14,7 @@ from tests.tools.ending import end_from_outside
     'arguments',
     [
         ['--seeds', 'a'], ['--seeds', '1,1'], ['--seeds', '-1'], ['--jobs', '0'],
-        ['--budget', 'none'], ['--jobs', '2', '--devices', '0'],
+        ['--jobs', '2', '--devices', '0'],
     ],
 )  # fmt: skip
 def test_wrong_arguments(load_tool, arguments, capsys):
@@ -27,6 +27,9 @@ def test_wrong_arguments(load_tool, arguments, capsys):
     ('arguments', 'message'),
     [
         ([], 'no folder data/digitscenes'),
+        (['--budget', 'digitscenes_20'], "no budget; did you mean 'digitscenes_20e'"),
+        (['regoins'], "'regoins' is no table; did you mean 'regions'"),
+        (['--tables', 'none.py'], 'there is no such file'),
         (['--devices', 'none'], "no GPU 'none'"),
         (['--cfg-options', 'a'], 'no KEY=VALUE'),
         (['--evaluate-options', 'a=1'], 'TASK.key=value'),
@@ -88,7 +91,7 @@ def test_on_a_few_digits(load_tool, tmp_path, monkeypatch, capsys):
     assert 'torch' in facts['versions']
     assert measured['raw pixels']['null']['metrics']['knn_last'] >= 0
     text = (tmp_path / 'out' / 'order.md').read_text()
-    assert '| 1 | 73.5 |' in text and '| raw pixels |' in text
+    assert '| raw pixels' in text and 'Options changed the settings' in text
 
     before = (tmp_path / 'out' / 'order.json').read_text()
     capsys.readouterr()
