@@ -10,7 +10,7 @@ from mmpretrain.registry import MODELS
 
 from dseq_mm.models import TrainingClock
 from dseq_mm.plan import PredictionPlan
-from dseq_mm.runs import BUDGETS, TABLES
+from dseq_mm.tables import BUDGETS, TABLES
 from dseq_mm.utils.configs import BUDGET_VARIABLE as VARIABLE
 from tests.models.builders import samples
 

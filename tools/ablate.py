@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from dseq_mm import runs
+from dseq_mm import runs, tables
 from dseq_mm.runs.engine import commands
 from dseq_mm.runs.study import check_data
 from dseq_mm.runs.study_table import write_tables
@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        'tables', nargs='*', metavar='TABLE', help=', '.join([*runs.TABLES, 'all'])
+        'tables', nargs='*', metavar='TABLE', help=', '.join([*tables.TABLES, 'all'])
     )
     parser.add_argument(
         '--tables',
@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='Python file with TABLES, BUDGETS or TASKS of your own; its tables are '
         'made where none is named',
     )
-    budgets = '; '.join(f'{k}: {b.words}' for k, b in runs.BUDGETS.items())
+    budgets = '; '.join(f'{k}: {b.words}' for k, b in tables.BUDGETS.items())
     parser.add_argument('--budget', default='digitscenes_20e', help=budgets)
     parser.add_argument(
         '--seeds', type=command.seed_list, default='0,1,2', help='comma-separated'
@@ -96,7 +96,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def choose_tables(args: argparse.Namespace) -> dict[str, runs.Table]:
+def choose_tables(args: argparse.Namespace) -> dict[str, tables.Table]:
     """Find the tables that are asked for.
 
     Args:
@@ -109,18 +109,18 @@ def choose_tables(args: argparse.Namespace) -> dict[str, runs.Table]:
         ValueError: There is no such table or budget, or the user's file is wrong.
     """
     own = runs.add_tables(args.own_tables) if args.own_tables else []
-    names = list(runs.TABLES) if 'all' in args.tables else args.tables or own
+    names = list(tables.TABLES) if 'all' in args.tables else args.tables or own
     if not names:
-        raise ValueError(f'name a table: {", ".join([*runs.TABLES, "all"])}')
+        raise ValueError(f'name a table: {", ".join([*tables.TABLES, "all"])}')
     for name, known, kind in (
-        *((name, runs.TABLES, 'table') for name in names),
-        (args.budget, runs.BUDGETS, 'budget'),
+        *((name, tables.TABLES, 'table') for name in names),
+        (args.budget, tables.BUDGETS, 'budget'),
     ):
         if name not in known:
             near = command.nearest(name, known)
             meant = f'did you mean {near!r}? ' if near else ''
             raise ValueError(f'{name!r} is no {kind}; {meant}It is: {", ".join(known)}')
-    return {name: runs.TABLES[name] for name in names}
+    return {name: tables.TABLES[name] for name in names}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0 if every run is done.
     """
     args = parse_args(argv)
-    tables = choose_tables(args)
+    chosen = choose_tables(args)
     out = args.out or Path('work_dirs') / f'ablate_{args.budget}'
     out = out.expanduser().absolute()
     command.check_folder(out, '--out')
@@ -142,7 +142,7 @@ def main(argv: list[str] | None = None) -> int:
         check_devices(args.devices, torch.cuda.device_count(), visible)
     study = runs.Study(
         args.budget,
-        runs.BUDGETS[args.budget],
+        tables.BUDGETS[args.budget],
         out,
         TOOLS,
         args.seeds,
@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         processes=args.devices[0].count(',') + 1 if args.devices else 1,
         own_tables=args.own_tables and args.own_tables.expanduser().absolute(),
     )
-    jobs, notes = runs.plan_study(study, list(tables.values()))
+    jobs, notes = runs.plan_study(study, list(chosen.values()))
     if not args.dry_run:
         check_data(study, jobs)
     for note in notes:
@@ -161,8 +161,8 @@ def main(argv: list[str] | None = None) -> int:
             command.say(f'{BUDGET_VARIABLE}={args.budget} {shlex.join(words)}')
         return 0
     engine = runs.Engine(args.jobs, args.devices, installed_versions(), command.say)
-    good = engine.run(jobs, lambda: write_tables(study, tables, jobs))
-    paths = [str(out / f'{name}.md') for name in tables]
+    good = engine.run(jobs, lambda: write_tables(study, chosen, jobs))
+    paths = [str(out / f'{name}.md') for name in chosen]
     command.say(f'Tables: {", ".join(paths)}')
     return 0 if good else 1
 

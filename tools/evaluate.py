@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from dseq_mm import runs
+from dseq_mm import runs, tables
 from dseq_mm.runs.engine import commands
 from dseq_mm.runs.tasks import check_names
 from dseq_mm.runs.transfer_table import write_table
@@ -44,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--tasks',
         required=True,
-        help=f'comma-separated: {", ".join(runs.TASKS)}; or all',
+        help=f'comma-separated: {", ".join(tables.TASKS)}; or all',
     )
     parser.add_argument(
         '--tables',

@@ -3,35 +3,23 @@
 ``job`` says what a run is and what its folder holds, ``engine`` carries runs out,
 ``table`` writes the numbers of several. Two planners stand on them: ``transfer``
 evaluates a checkpoint (``subject``) on ``tasks`` by the ``protocol`` of their configs,
-``study`` trains the configs of named tables (``ablations``). ``paper`` holds the
-figures that stand beside ours, ``own_tables`` takes tables of the user.
+``study`` trains the configs of named tables. ``own_tables`` takes tables of the user.
 """
 
-from .ablations import BUDGETS, TABLES, Budget, Contrast, Row, Table
 from .engine import Engine
 from .job import Job, Step
 from .own_tables import add_tables
 from .study import Study, plan_study
 from .subject import Subject, read_subject
-from .tasks import TASKS, Metric, Task
 from .transfer import Plan, plan_transfer
 
 __all__ = [
-    'BUDGETS',
-    'TABLES',
-    'TASKS',
-    'Budget',
-    'Contrast',
     'Engine',
     'Job',
-    'Metric',
     'Plan',
-    'Row',
     'Step',
     'Study',
     'Subject',
-    'Table',
-    'Task',
     'add_tables',
     'plan_study',
     'plan_transfer',

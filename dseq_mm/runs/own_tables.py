@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..tables import BUDGETS, TABLES, TASKS
+from ..tables.kinds import Budget, Row, Table, Task
 from ..utils.command import explain
-from .ablations import BUDGETS, TABLES, Budget, Row, Table
-from .tasks import TASKS, Task
 
 _KINDS = dict(TABLES=(TABLES, Table), BUDGETS=(BUDGETS, Budget), TASKS=(TASKS, Task))
 
@@ -44,7 +44,7 @@ def add_tables(path: str | Path) -> list[str]:
             if not isinstance(value, wanted):
                 raise ValueError(
                     f'--tables {path}: {kind}[{name!r}] is no {wanted.__name__} of '
-                    'dseq_mm.runs'
+                    'dseq_mm.tables'
                 )
             if name in known:
                 raise ValueError(f'--tables {path}: the name {name!r} is taken')

@@ -9,13 +9,14 @@ from mmengine.config import Config
 
 from ..data.checks.places import values_of
 from ..evaluation.knn import hook_settings
+from ..tables import TASKS
+from ..tables.kinds import Task
 from ..utils.command import nearest
 from ..utils.configs import missing_advice, missing_libraries, read_config
 from ..utils.options import read_options
 from ..utils.transfer import class_token_settings, is_transfer
 from ..utils.valid_options import apply_options
 from .subject import Subject
-from .tasks import TASKS, Task
 
 _RATE = 'optim_wrapper.optimizer.lr'
 _TOKEN = 'model.backbone.with_cls_token'

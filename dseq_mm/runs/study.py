@@ -12,9 +12,10 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..data.checks.places import data_builds, missing_folders
+from ..tables import TASKS
+from ..tables.kinds import Budget, Row, Table
 from ..utils.configs import BUDGET_VARIABLE, PACKAGE, read_config, resolve_config
 from ..utils.options import read_options
-from .ablations import Budget, Row, Table
 from .job import METRICS, RESUME, TRAIN, TRAINED, Job, Step, check_jobs, read_json
 from .protocol import (
     add_options,
@@ -23,7 +24,6 @@ from .protocol import (
     settings_text,
     split_options,
 )
-from .tasks import TASKS
 
 EVALUATE = 'evaluate'
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .ablations import Contrast, Row, Table
+from ..tables.kinds import Contrast, Row, Table
 from .job import RECORD, Job, read_record, write_json, write_text
 from .study import Study
 from .table import (

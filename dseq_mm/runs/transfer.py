@@ -10,6 +10,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..data.checks.places import check_annotations, data_builds, missing_folders
+from ..tables.kinds import Task
 from . import protocol
 from .job import (
     ANOTHER,
@@ -25,7 +26,7 @@ from .job import (
     read_records,
 )
 from .subject import Subject
-from .tasks import Task, choose_tasks
+from .tasks import choose_tasks
 
 TABLES = ('table.md', 'table.json')
 

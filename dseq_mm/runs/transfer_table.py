@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
+from ..tables import TASKS, paper
+from ..tables.kinds import Metric
 from ..transfer.contents import ARCHITECTURES
-from . import paper
 from .job import LOG, read_records, write_json, write_text
 from .subject import Subject
 from .table import (
@@ -18,7 +19,6 @@ from .table import (
     stacks_of,
     status_of,
 )
-from .tasks import TASKS, Metric
 from .transfer import TABLES
 
 FINISHED = (

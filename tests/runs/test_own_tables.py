@@ -2,10 +2,11 @@
 
 import pytest
 
-from dseq_mm.runs import ablations, add_tables, own_tables, tasks
+from dseq_mm import tables
+from dseq_mm.runs import add_tables, own_tables
 
 FILE = """
-from dseq_mm.runs import Budget, Contrast, Metric, Row, Table, Task
+from dseq_mm.tables import Budget, Contrast, Metric, Row, Table, Task
 MINE, OTHER = Row('mine', 'mine_{budget}.py'), Row('DSeq-JEPA', 'dseq_{budget}')
 TABLES = {'mine': Table('mine against DSeq-JEPA', (MINE, OTHER))}
 BUDGETS = {'short': Budget('a short one')}
@@ -37,7 +38,7 @@ def test_what_a_file_defines_is_added(tmp_path, known):
     ]
     assert known['BUDGETS']['short'].words == 'a short one'
     assert known['TASKS']['pets'].config == str(tmp_path / 'pets_{arch}.py')
-    assert 'mine' not in ablations.TABLES and 'pets' not in tasks.TASKS
+    assert 'mine' not in tables.TABLES and 'pets' not in tables.TASKS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dseq_mm import runs
+from dseq_mm import tables
 from dseq_mm.data.digit_files import make_digit_scenes
 from tests.quick_python import EXECUTABLE
 from tests.tools.ending import end_from_outside
@@ -76,9 +76,9 @@ def test_on_a_few_digits(load_tool, tmp_path, monkeypatch, capsys):
         scenes_train=4,
         scenes_val=4,
     )
-    rows = runs.TABLES['order'].rows[0], runs.TABLES['methods'].rows[-1]
-    table = runs.Table('one order', rows)
-    monkeypatch.setitem(runs.TABLES, 'order', table)
+    rows = tables.TABLES['order'].rows[0], tables.TABLES['methods'].rows[-1]
+    table = tables.Table('one order', rows)
+    monkeypatch.setitem(tables.TABLES, 'order', table)
     arguments = ['order', '--seeds', '4', '--out', 'out', '--jobs', '2']
     arguments += ['--cfg-options', 'train_cfg.max_epochs=1', 'log_level=ERROR']
     status = load_tool('ablate').main(arguments)

@@ -9,7 +9,7 @@ from mmpretrain.models import VisionTransformer
 
 from dseq_mm.data.digit_files import make_digit_scenes
 from dseq_mm.data.layout import DATA_SETS
-from dseq_mm.runs import TASKS
+from dseq_mm.tables import TASKS
 from tests.quick_python import EXECUTABLE
 from tests.tools.ending import end_from_outside
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dseq_mm.runs import BUDGETS, Contrast, Engine, Row, Study, Table, plan_study
+from dseq_mm.runs import Engine, Study, plan_study
 from dseq_mm.runs.study_table import write_tables
+from dseq_mm.tables import BUDGETS, Contrast, Row, Table
 
 HEAD = """\
 import json, os, pathlib, shutil, sys

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from dseq_mm.runs import TABLES, Engine, Row, Table, plan_study
+from dseq_mm.runs import Engine, plan_study
 from dseq_mm.runs.engine import lock
 from dseq_mm.runs.study import check_data
 from dseq_mm.runs.table import grid
+from dseq_mm.tables import TABLES, Row, Table
 from dseq_mm.utils.processes import check_devices
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from dseq_mm.runs import paper
-from dseq_mm.runs.tasks import TASKS
+from dseq_mm.tables import TASKS, paper
 
 # as printed: method, architecture, epochs, linear, fine-tuning, iNat21, CUB, Cars, mean
 CLASSIFICATION = """

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dseq_mm.runs import transfer_table
-from dseq_mm.runs.tasks import TASKS
+from dseq_mm.tables import TASKS
 from dseq_mm.utils.stack import installed_versions
 
 

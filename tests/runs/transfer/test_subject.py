@@ -10,8 +10,9 @@ from mmpretrain.registry import MODELS
 
 from dseq_mm.engine.record import settings_of
 from dseq_mm.runs.subject import read_subject
-from dseq_mm.runs.tasks import TASKS, choose_tasks
+from dseq_mm.runs.tasks import choose_tasks
 from dseq_mm.runs.transfer_table import paper_figure
+from dseq_mm.tables import TASKS
 from dseq_mm.transfer.contents import ARCHITECTURES
 from dseq_mm.transfer.export import export_backbone
 from dseq_mm.utils.configs import resolve_config

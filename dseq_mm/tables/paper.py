@@ -2,16 +2,8 @@
 
 Everything here was measured by the authors of DSeq-JEPA (arXiv 2511.17354), or is what
 they quote for other methods, on the real data sets. Nothing here was measured with this
-package. A figure stands beside a result only where the settings are the paper's, too.
+package.
 """
-
-import re
-
-from mmengine.config import Config
-
-from ..engine.record import Difference, compare_settings, settings_of
-from ..transfer.contents import ARCHITECTURES
-from ..utils.configs import resolve_config
 
 SOURCE = 'He et al., DSeq-JEPA, arXiv 2511.17354, tables 1 to 3'
 _NAMES = dict(
@@ -25,12 +17,6 @@ _NAMES = dict(
 
 #: What the names of a method's configs begin with.
 PREFIXES = dict(DSeqJEPA='dseq', IJEPA='ijepa', CJEPA='cjepa', DSeqCJEPA='dseqc')
-_IMAGES = 1_281_167  # of ImageNet-1K
-# how fast it is computed, and what has been compared as batch and epochs
-_HARMLESS = re.compile(
-    r'(auto_scale_lr\.|optim_wrapper\.(type|dtype|optimizer\.fused)).*'
-)
-
 _COLUMNS = 'epochs linear finetune inat21 cub cars box mask miou'.split()
 _ = None  # not in the paper
 _TABLE = {
@@ -106,53 +92,3 @@ ABLATIONS = {
     'class-token-ijepa': 72.4,
     'saliency-grad-cam': 73.4,
 }
-
-
-def other_settings(
-    run: dict | None, epoch: int | None, method: str | None, arch: str
-) -> list[str]:
-    """Compare a pre-training with that of the paper, as our configs have it.
-
-    Args:
-        run: Its record, see :func:`~dseq_mm.engine.record.make_record`; None if the
-            checkpoint has none.
-        epoch: Epochs that it went.
-        method: Class name of the method.
-        arch: Key of :data:`~dseq_mm.transfer.contents.ARCHITECTURES`.
-
-    Returns:
-        What differs; also that it cannot be compared.
-    """
-    if not run or 'settings' not in run:
-        return ['the file does not say with which settings it was pre-trained']
-    try:
-        name = f'{PREFIXES.get(method, method)}_{ARCHITECTURES[arch].pretraining}'
-        cfg = Config.fromfile(resolve_config(name))
-    except ValueError:
-        return ['there is no config with the settings of the paper to compare with']
-    wanted = dict(
-        epochs=cfg.train_cfg.max_epochs,
-        batch=cfg.auto_scale_lr.base_batch_size,
-        images=_IMAGES,
-    )
-    found = dict(
-        epochs=epoch,
-        batch=run.get('global_batch'),
-        images=(run.get('files') or {}).get('number'),
-    )
-    if run.get('max_epochs') != wanted['epochs']:  # the schedules follow them
-        found['epochs'] = run.get('max_epochs')
-    told = [
-        f'pre-trained with {found[key] or "unknown"} {key} instead of {wanted[key]}'
-        for key in wanted
-        if found[key] != wanted[key]
-    ]
-    pairs = sum(compare_settings(run['settings'], settings_of(cfg)), [])
-    kept = [pair for pair in pairs if not _HARMLESS.fullmatch(pair.name)]
-    more = [f'and {len(kept) - 3} other settings'] if len(kept) > 3 else []
-    return told + [_told(pair) for pair in kept[:3]] + more
-
-
-def _told(pair: Difference) -> str:
-    before, now = ('not set' if v is None else repr(v) for v in pair[1:])
-    return f'pre-trained with {pair.name} {before} instead of {now}'
