@@ -63,7 +63,7 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=['dseq_mm', 'dseq_mm.*']),
     cmdclass={'build_py': BuildWithConfigs},
-    install_requires=['safetensors>=0.4'],
+    install_requires=['safetensors>=0.4', 'tabulate>=0.9'],
     extras_require={
         'digits': ['scikit-learn>=1.4'],
         'tests': requirements('tests'),

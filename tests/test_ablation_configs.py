@@ -8,9 +8,9 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from dseq_mm.evaluation.ablation import BUDGETS, TABLES
 from dseq_mm.models import TrainingClock
 from dseq_mm.plan import PredictionPlan
+from dseq_mm.tables import BUDGETS, TABLES
 from dseq_mm.utils.configs import BUDGET_VARIABLE as VARIABLE
 from tests.models.builders import samples
 

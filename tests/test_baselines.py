@@ -18,7 +18,7 @@ from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import DATASETS, MODELS
 
 from dseq_mm.evaluation.knn import evaluate_config
-from dseq_mm.evaluation.suite.subject import read_subject
+from dseq_mm.runs.subject import read_subject
 from dseq_mm.transfer.checkpoint import load_checkpoint
 from dseq_mm.transfer.initialize import load_backbone
 from tests.end_to_end.miniature import imagenet

@@ -3,6 +3,8 @@
 python tools/ablate.py regions order --budget digitscenes_20e --seeds 0,1,2 --jobs 2
 python tools/ablate.py all --budget vits16_100e --devices 0 1 2 3
 
+python tools/ablate.py --tables my_tables.py mine --budget digitscenes_20e
+
 A second call with the same arguments goes on where the first one stopped.
 """
 
@@ -15,11 +17,14 @@ from pathlib import Path
 
 import torch
 
-from dseq_mm.evaluation import ablation
-from dseq_mm.evaluation.launcher import parse_seeds, say
-from dseq_mm.evaluation.suite import installed_versions
+from dseq_mm import runs, tables
+from dseq_mm.runs.engine import commands
+from dseq_mm.runs.study import check_data
+from dseq_mm.runs.study_table import write_tables
 from dseq_mm.utils import command
 from dseq_mm.utils.configs import BUDGET_VARIABLE
+from dseq_mm.utils.processes import check_devices
+from dseq_mm.utils.stack import installed_versions
 
 TOOLS = Path(__file__).resolve().parent
 
@@ -36,16 +41,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command.Parser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = [*ablation.TABLES, 'all']
     parser.add_argument(
-        'tables', nargs='+', choices=known, metavar='TABLE', help=', '.join(known)
-    )
-    budgets = '; '.join(f'{k}: {b.words}' for k, b in ablation.BUDGETS.items())
-    parser.add_argument(
-        '--budget', choices=ablation.BUDGETS, default='digitscenes_20e', help=budgets
+        'tables', nargs='*', metavar='TABLE', help=', '.join([*tables.TABLES, 'all'])
     )
     parser.add_argument(
-        '--seeds', type=parse_seeds, default='0,1,2', help='comma-separated'
+        '--tables',
+        dest='own_tables',
+        type=Path,
+        metavar='FILE',
+        help='Python file with TABLES, BUDGETS or TASKS of your own; its tables are '
+        'made where none is named',
+    )
+    budgets = '; '.join(f'{k}: {b.words}' for k, b in tables.BUDGETS.items())
+    parser.add_argument('--budget', default='digitscenes_20e', help=budgets)
+    parser.add_argument(
+        '--seeds', type=command.seed_list, default='0,1,2', help='comma-separated'
     )
     parser.add_argument(
         '--out', type=Path, help='folder of the runs (work_dirs/ablate_BUDGET)'
@@ -86,6 +96,33 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def choose_tables(args: argparse.Namespace) -> dict[str, tables.Table]:
+    """Find the tables that are asked for.
+
+    Args:
+        args: The arguments.
+
+    Returns:
+        Name to table.
+
+    Raises:
+        ValueError: There is no such table or budget, or the user's file is wrong.
+    """
+    own = runs.add_tables(args.own_tables) if args.own_tables else []
+    names = list(tables.TABLES) if 'all' in args.tables else args.tables or own
+    if not names:
+        raise ValueError(f'name a table: {", ".join([*tables.TABLES, "all"])}')
+    for name, known, kind in (
+        *((name, tables.TABLES, 'table') for name in names),
+        (args.budget, tables.BUDGETS, 'budget'),
+    ):
+        if name not in known:
+            near = command.nearest(name, known)
+            meant = f'did you mean {near!r}? ' if near else ''
+            raise ValueError(f'{name!r} is no {kind}; {meant}It is: {", ".join(known)}')
+    return {name: tables.TABLES[name] for name in names}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the tool.
 
@@ -96,41 +133,37 @@ def main(argv: list[str] | None = None) -> int:
         Exit status: 0 if every run is done.
     """
     args = parse_args(argv)
-    names = list(ablation.TABLES) if 'all' in args.tables else args.tables
-    tables = {name: ablation.TABLES[name] for name in names}
+    chosen = choose_tables(args)
     out = args.out or Path('work_dirs') / f'ablate_{args.budget}'
     out = out.expanduser().absolute()
-    processes = args.devices[0].count(',') + 1 if args.devices else 1
     command.check_folder(out, '--out')
     if not args.dry_run:
         visible = os.environ.get('CUDA_VISIBLE_DEVICES')
-        ablation.check_devices(args.devices, torch.cuda.device_count(), visible)
-    trials, notes = ablation.plan_trials(
-        tables.values(),
+        check_devices(args.devices, torch.cuda.device_count(), visible)
+    study = runs.Study(
         args.budget,
-        args.seeds,
+        tables.BUDGETS[args.budget],
         out,
+        TOOLS,
+        args.seeds,
         args.cfg_options,
         args.evaluate_options,
-        processes,
+        processes=args.devices[0].count(',') + 1 if args.devices else 1,
+        own_tables=args.own_tables and args.own_tables.expanduser().absolute(),
     )
+    jobs, notes = runs.plan_study(study, list(chosen.values()))
     if not args.dry_run:
-        ablation.check_data(trials)
+        check_data(study, jobs)
     for note in notes:
-        say(note)
-    study = ablation.Study(TOOLS, args.jobs, args.devices)
+        command.say(note)
     if args.dry_run:
-        for trial in trials:
-            for words in study.commands(trial):
-                say(f'{BUDGET_VARIABLE}={args.budget} {shlex.join(words)}')
+        for words in (words for job in jobs for words in commands(job)):
+            command.say(f'{BUDGET_VARIABLE}={args.budget} {shlex.join(words)}')
         return 0
-    good = study.carry_out(
-        trials,
-        installed_versions(),
-        say,
-        lambda: ablation.write_tables(tables, args.budget, trials, out),
-    )
-    say(f'Tables: {", ".join(str(out / f"{name}.md") for name in names)}')
+    engine = runs.Engine(args.jobs, args.devices, installed_versions(), command.say)
+    good = engine.run(jobs, lambda: write_tables(study, chosen, jobs))
+    paths = [str(out / f'{name}.md') for name in chosen]
+    command.say(f'Tables: {", ".join(paths)}')
     return 0 if good else 1
 
 

@@ -13,10 +13,14 @@ from pathlib import Path
 
 import torch
 
-from dseq_mm.evaluation import suite
-from dseq_mm.evaluation.launcher import parse_seeds, say
+from dseq_mm import runs, tables
+from dseq_mm.runs.engine import commands
+from dseq_mm.runs.tasks import check_names
+from dseq_mm.runs.transfer_table import write_table
 from dseq_mm.utils import command
+from dseq_mm.utils.processes import check_gpus
 from dseq_mm.utils.resume import check_file
+from dseq_mm.utils.stack import installed_versions
 
 TOOLS = Path(__file__).resolve().parent
 ONE_OR_MORE = command.whole_number(1)
@@ -40,7 +44,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--tasks',
         required=True,
-        help=f'comma-separated: {", ".join(suite.TASKS)}; or all',
+        help=f'comma-separated: {", ".join(tables.TASKS)}; or all',
+    )
+    parser.add_argument(
+        '--tables',
+        type=Path,
+        metavar='FILE',
+        help='Python file with TASKS of your own',
     )
     parser.add_argument(
         '--out',
@@ -49,7 +59,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '(work_dirs/evaluate_NAME_SHA256)',
     )
     parser.add_argument(
-        '--seeds', type=parse_seeds, default='0', help='comma-separated, such as 0,1,2'
+        '--seeds',
+        type=command.seed_list,
+        default='0',
+        help='comma-separated, such as 0,1,2',
     )
     parser.add_argument(
         '--random-init',
@@ -95,40 +108,27 @@ def main(argv: list[str] | None = None) -> int:
     check_file(args.checkpoint)
     if args.out:
         command.check_folder(args.out, '--out')
-    suite.check_names(args.tasks)
-    suite.check_gpus(args.gpus, torch.cuda.device_count())
-    subject = suite.read_subject(args.checkpoint)
+    if args.tables:
+        runs.add_tables(args.tables)
+    check_names(args.tasks)
+    check_gpus(args.gpus, torch.cuda.device_count())
+    subject = runs.read_subject(args.checkpoint)
     name = f'evaluate_{subject.path.stem}_{subject.sha256[:8]}'
     out = (args.out or Path('work_dirs') / name).expanduser().absolute()
     command.check_folder(out, '--out')
-    runs, notes = suite.plan_runs(
-        subject,
-        args.tasks,
-        out,
-        args.seeds,
-        args.random_init,
-        args.gpus,
-        args.cfg_options,
-    )
+    plan = runs.Plan(subject, out, TOOLS, args.seeds, args.random_init, args.gpus)
+    jobs, notes = runs.plan_transfer(plan, args.tasks, args.cfg_options)
     for note in notes:
-        say(note)
-    tools = suite.Tools(TOOLS, gpus=args.gpus, jobs=args.jobs)
+        command.say(note)
     if args.dry_run:
-        for run in runs:
-            for words in tools.commands(run, subject):
-                say(shlex.join(words))
+        for words in (words for job in jobs for words in commands(job)):
+            command.say(shlex.join(words))
         return 0
-    for task, protocol in {run.task: run.protocol for run in runs}.items():
-        say(f'{task}: {protocol}')
-    good = suite.execute(
-        runs,
-        subject,
-        tools,
-        suite.installed_versions(),
-        say,
-        lambda: suite.write_table(subject, out),
-    )
-    say(f'Table: {out / "table.md"}')
+    for task, protocol in {j.facts['task']: j.facts['protocol'] for j in jobs}.items():
+        command.say(f'{task}: {protocol}')
+    engine = runs.Engine(args.jobs, (), installed_versions(), command.say)
+    good = engine.run(jobs, lambda: write_table(subject, out))
+    command.say(f'Table: {out / "table.md"}')
     return 0 if good else 1
 
 

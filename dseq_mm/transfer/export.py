@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -234,6 +235,7 @@ def _metadata(
         layout=layout,
         method=method_of(meta),
         architecture=describe_vit(state, meta.get('cfg')),
+        pretraining=_pretraining(meta.get('run')),
         source=dict(
             name=checkpoint.name,
             sha256=file_sha256(checkpoint),
@@ -241,6 +243,15 @@ def _metadata(
         ),
         dseq_mm_version=version,
     )
+
+
+def _pretraining(run: Any) -> dict | None:
+    """What the record of a pre-training says of its settings."""
+    if not isinstance(run, dict):
+        return None
+    names = ('settings', 'global_batch', 'max_epochs')
+    images = dict(number=(run.get('files') or {}).get('number'))
+    return {name: run.get(name) for name in names} | dict(files=images)
 
 
 def _write_safetensors(path: Path, state: dict, meta: dict) -> None:

@@ -107,6 +107,25 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
 SEED = whole_number(0, 2**32 - 1)
 
 
+def seed_list(text: str) -> list[int]:
+    """Read a list of seeds.
+
+    Args:
+        text: Numbers, separated by commas.
+
+    Returns:
+        The seeds.
+
+    Raises:
+        argparse.ArgumentTypeError: One is no number, negative or there twice.
+    """
+    parts = [part.strip() for part in text.split(',')]
+    seeds = [int(part) for part in parts if part.isdecimal()]
+    if len(set(seeds)) < len(parts) or max(seeds) >= 2**32:
+        raise argparse.ArgumentTypeError(f'{text}: give numbers once, such as 0,1,2')
+    return seeds
+
+
 def check_folder(path: str | Path, option: str) -> None:
     """Make sure that a folder is there or can be made, and be written to.
 
@@ -272,3 +291,12 @@ def _leave(status: int) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
+
+
+def say(line: str) -> None:
+    """Print a line at once.
+
+    Args:
+        line: What to print.
+    """
+    print(line, flush=True)

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -124,3 +125,51 @@ def leave_group() -> None:
         # them that drops a tensor while Python ends aborts the process
         gc.collect()
         torch.distributed.destroy_process_group()
+
+
+def check_devices(
+    devices: Sequence[str], count: int, visible: str | None = None
+) -> None:
+    """Make sure that runs get the devices that the user means.
+
+    Args:
+        devices: What each run at a time sees, as for ``CUDA_VISIBLE_DEVICES``.
+        count: Number of GPUs.
+        visible: ``CUDA_VISIBLE_DEVICES`` of this process.
+
+    Raises:
+        ValueError: A device does not exist, stands there twice, or the entries name
+            different numbers of devices.
+    """
+    allowed = [str(number) for number in range(count)]
+    if visible is not None:
+        allowed = [name.strip() for name in visible.split(',') if name.strip()]
+    named = [name for entry in devices for name in entry.split(',')]
+    unknown = [name for name in named if name not in allowed]
+    given = f'--devices {" ".join(devices)}'
+    if unknown:
+        raise ValueError(
+            f'{given}: there is no GPU {", ".join(map(repr, unknown))}; there are: '
+            f'{", ".join(allowed) or "none"}. Without GPUs use --jobs.'
+        )
+    if len(set(named)) < len(named):
+        raise ValueError(f'{given}: name each GPU once')
+    if len({entry.count(',') for entry in devices}) > 1:
+        raise ValueError(
+            f'{given}: give every run as many GPUs, since batch and learning rate '
+            'follow their number'
+        )
+
+
+def check_gpus(gpus: int, count: int) -> None:
+    """Make sure that there are as many GPUs as processes; without any, all run on CPUs.
+
+    Args:
+        gpus: Number of processes of each run.
+        count: Number of GPUs of this machine.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+    if 0 < count < gpus:
+        raise ValueError(f'--gpus {gpus}: this machine shows {count}')

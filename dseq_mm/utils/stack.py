@@ -5,13 +5,16 @@ environment in which nothing else works.
 """
 
 import importlib
+import platform
 import re
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from typing import NamedTuple
 
+_OPENMMLAB = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 BUILD_TOOLS = "pip install 'setuptools==80.10.2' wheel ninja packaging"
 
 
@@ -51,6 +54,7 @@ PACKAGES = (
         'mmsegmentation==1.2.2',
         'segmentation',
     ),
+    Package('tabulate', '0.9', 'tabulate>=0.9', purpose='tables of many runs'),
     Package('sklearn', '1.4', 'scikit-learn>=1.4', purpose='DigitScenes'),
 )
 
@@ -203,6 +207,25 @@ def describe(found: Finding) -> str:
         words += f' ({found.detail})'
     command = mend_command(found)
     return words + (f'\n      {command}' if command else f'; mend {found.lacks} first')
+
+
+def installed_versions() -> dict[str, str]:
+    """Find out what the measurements stand on.
+
+    Returns:
+        Import name (and ``python``) to version, with the distribution where its name
+        is another. What is not installed is left out.
+    """
+    versions = dict(python=platform.python_version())
+    for name in ('dseq_mm', 'torch', *_OPENMMLAB):
+        source = distribution_of(name)
+        version = getattr(sys.modules.get(name), '__version__', None)
+        if version is None and source:  # not imported here, but by the tools
+            version = metadata.version(source.split(', ')[0])
+        if version is not None:
+            other = f' ({source})' if source not in ('', name) else ''
+            versions[name] = f'{version}{other}'
+    return versions
 
 
 def check_stack() -> None:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from dseq_mm import tables
 from dseq_mm.data.digit_files import make_digit_scenes
-from dseq_mm.evaluation import ablation
 from tests.quick_python import EXECUTABLE
 from tests.tools.ending import end_from_outside
 
@@ -14,7 +14,7 @@ from tests.tools.ending import end_from_outside
     'arguments',
     [
         ['--seeds', 'a'], ['--seeds', '1,1'], ['--seeds', '-1'], ['--jobs', '0'],
-        ['--budget', 'none'], ['--jobs', '2', '--devices', '0'],
+        ['--jobs', '2', '--devices', '0'],
     ],
 )  # fmt: skip
 def test_wrong_arguments(load_tool, arguments, capsys):
@@ -27,6 +27,9 @@ def test_wrong_arguments(load_tool, arguments, capsys):
     ('arguments', 'message'),
     [
         ([], 'no folder data/digitscenes'),
+        (['--budget', 'digitscenes_20'], "no budget; did you mean 'digitscenes_20e'"),
+        (['regoins'], "'regoins' is no table; did you mean 'regions'"),
+        (['--tables', 'none.py'], 'there is no such file'),
         (['--devices', 'none'], "no GPU 'none'"),
         (['--cfg-options', 'a'], 'no KEY=VALUE'),
         (['--evaluate-options', 'a=1'], 'TASK.key=value'),
@@ -73,9 +76,9 @@ def test_on_a_few_digits(load_tool, tmp_path, monkeypatch, capsys):
         scenes_train=4,
         scenes_val=4,
     )
-    rows = ablation.TABLES['order'].rows[0], ablation.TABLES['methods'].rows[-1]
-    table = ablation.Table('one order', rows)
-    monkeypatch.setitem(ablation.TABLES, 'order', table)
+    rows = tables.TABLES['order'].rows[0], tables.TABLES['methods'].rows[-1]
+    table = tables.Table('one order', rows)
+    monkeypatch.setitem(tables.TABLES, 'order', table)
     arguments = ['order', '--seeds', '4', '--out', 'out', '--jobs', '2']
     arguments += ['--cfg-options', 'train_cfg.max_epochs=1', 'log_level=ERROR']
     status = load_tool('ablate').main(arguments)
@@ -88,7 +91,7 @@ def test_on_a_few_digits(load_tool, tmp_path, monkeypatch, capsys):
     assert 'torch' in facts['versions']
     assert measured['raw pixels']['null']['metrics']['knn_last'] >= 0
     text = (tmp_path / 'out' / 'order.md').read_text()
-    assert '| 1 | 73.5 |' in text and '| raw pixels |' in text
+    assert '| raw pixels' in text and 'Options changed the settings' in text
 
     before = (tmp_path / 'out' / 'order.json').read_text()
     capsys.readouterr()

@@ -1,11 +1,16 @@
 """What a checkpoint is: method, architecture, encoder."""
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...transfer.checkpoint import load_checkpoint
-from ...transfer.contents import (
+from mmengine.config import Config
+
+from ..engine.record import Difference, compare_settings, settings_of
+from ..tables.paper import PREFIXES
+from ..transfer.checkpoint import load_checkpoint
+from ..transfer.contents import (
     ARCHITECTURES,
     ENCODERS,
     Architecture,
@@ -15,6 +20,13 @@ from ...transfer.contents import (
     meta_of,
     method_of,
     whole_model_notes,
+)
+from ..utils.configs import resolve_config
+
+_IMAGES = 1_281_167  # of ImageNet-1K
+# how fast it is computed, and what has been compared as batch and epochs
+_HARMLESS = re.compile(
+    r'(auto_scale_lr\.|optim_wrapper\.(type|dtype|optimizer\.fused)).*'
 )
 
 
@@ -33,6 +45,8 @@ class Subject:
         epoch: Epochs of pre-training, None if the file does not say.
         finished: Whether it is a model with a head, such as a classifier, and not a
             pre-training checkpoint.
+        other_settings: How its pre-training differs from the paper's, see
+            :func:`other_settings`.
     """
 
     path: Path
@@ -43,6 +57,7 @@ class Subject:
     class_token: bool
     epoch: int | None
     finished: bool = False
+    other_settings: tuple[str, ...] = ()
 
 
 def read_subject(path: str | Path) -> Subject:
@@ -66,15 +81,20 @@ def read_subject(path: str | Path) -> Subject:
         encoder = meta['encoder']  # of an exported file
     facts = facts_of(checkpoint, state)
     finished = bool(whole_model_notes(checkpoint))
+    method = None if finished else method_of(meta)
+    arch = _find_architecture(path, facts, state)
+    epoch = (meta.get('source') or meta).get('epoch')
+    run = meta.get('run') or meta.get('pretraining')
     return Subject(
         path=path,
         sha256=file_sha256(path),
         encoder=encoder,
-        method=None if finished else method_of(meta),
-        arch=_find_architecture(path, facts, state),
+        method=method,
+        arch=arch,
         class_token='cls_token' in state,
-        epoch=(meta.get('source') or meta).get('epoch'),
+        epoch=epoch,
         finished=finished,
+        other_settings=tuple(other_settings(run, epoch, method, arch)),
     )
 
 
@@ -116,3 +136,53 @@ def _check_heads(path: Path, facts: dict, known: Architecture) -> None:
             'has 12). Pre-train with as many, or write transfer configs with '
             'model.backbone.arch of your own and run tools/train.py with them.'
         )
+
+
+def other_settings(
+    run: dict | None, epoch: int | None, method: str | None, arch: str
+) -> list[str]:
+    """Compare a pre-training with that of the paper, as our configs have it.
+
+    Args:
+        run: Its record, see :func:`~dseq_mm.engine.record.make_record`; None if the
+            checkpoint has none.
+        epoch: Epochs that it went.
+        method: Class name of the method.
+        arch: Key of :data:`~dseq_mm.transfer.contents.ARCHITECTURES`.
+
+    Returns:
+        What differs; also that it cannot be compared.
+    """
+    if not run or 'settings' not in run:
+        return ['the file does not say with which settings it was pre-trained']
+    try:
+        name = f'{PREFIXES.get(method, method)}_{ARCHITECTURES[arch].pretraining}'
+        cfg = Config.fromfile(resolve_config(name))
+    except ValueError:
+        return ['there is no config with the settings of the paper to compare with']
+    wanted = dict(
+        epochs=cfg.train_cfg.max_epochs,
+        batch=cfg.auto_scale_lr.base_batch_size,
+        images=_IMAGES,
+    )
+    found = dict(
+        epochs=epoch,
+        batch=run.get('global_batch'),
+        images=(run.get('files') or {}).get('number'),
+    )
+    if run.get('max_epochs') != wanted['epochs']:  # the schedules follow them
+        found['epochs'] = run.get('max_epochs')
+    told = [
+        f'pre-trained with {found[key] or "unknown"} {key} instead of {wanted[key]}'
+        for key in wanted
+        if found[key] != wanted[key]
+    ]
+    pairs = sum(compare_settings(run['settings'], settings_of(cfg)), [])
+    kept = [pair for pair in pairs if not _HARMLESS.fullmatch(pair.name)]
+    more = [f'and {len(kept) - 3} other settings'] if len(kept) > 3 else []
+    return told + [_told(pair) for pair in kept[:3]] + more
+
+
+def _told(pair: Difference) -> str:
+    before, now = ('not set' if v is None else repr(v) for v in pair[1:])
+    return f'pre-trained with {pair.name} {before} instead of {now}'

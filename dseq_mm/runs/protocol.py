@@ -1,24 +1,23 @@
 """What a task's config says: its protocol in words, its data, its batch."""
 
 import json
-import os
 import re
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
 
-from ...data.digit_files import MANIFEST
-from ...utils.command import nearest
-from ...utils.configs import missing_advice, missing_libraries, read_config
-from ...utils.options import read_options
-from ...utils.transfer import class_token_settings, is_transfer
-from ...utils.valid_options import apply_options
-from ..knn import hook_settings
+from ..data.checks.places import values_of
+from ..evaluation.knn import hook_settings
+from ..tables import TASKS
+from ..tables.kinds import Task
+from ..utils.command import nearest
+from ..utils.configs import missing_advice, missing_libraries, read_config
+from ..utils.options import read_options
+from ..utils.transfer import class_token_settings, is_transfer
+from ..utils.valid_options import apply_options
 from .subject import Subject
-from .tasks import TASKS, Task
 
 _RATE = 'optim_wrapper.optimizer.lr'
 _TOKEN = 'model.backbone.with_cls_token'
@@ -156,106 +155,21 @@ def settings_text(cfg: Config) -> str:
     return json.dumps(cfg.to_dict(), sort_keys=True, default=str)
 
 
-def missing_folders(task: Task, cfg: Config) -> list[str]:
-    """Look for the data of a task.
+def loaders_of(task: Task, cfg: Config) -> list:
+    """Find the dataloaders that a task uses.
 
     Args:
         task: The task.
         cfg: Its config.
 
     Returns:
-        The data folders that do not exist.
+        Their configs.
     """
-    return [root for root in _data_roots(task, cfg) if not Path(root).is_dir()]
-
-
-def _data_roots(task: Task, cfg: Config) -> list[str]:
-    roots = {
-        str(root).rstrip('/')
-        for loader in _loaders(task, cfg)
-        for root in _values(loader, 'data_root')
-    }
-    return sorted(root for root in roots if root and '://' not in root)
-
-
-def check_annotations(task: Task, cfg: Config) -> None:
-    """Make sure that results are scored against the annotations of their images.
-
-    Args:
-        task: The task.
-        cfg: Its config.
-
-    Raises:
-        ValueError: An evaluator's file of annotations does not exist or lies outside
-            the data root of its loader.
-    """
-    for split in ('val', 'test') if task.name != 'knn' else ():
-        loader = cfg.get(f'{split}_dataloader') or {}
-        roots = [Path(root) for root in _values(loader, 'data_root')]
-        lists = [str(name) for name in _values(loader, 'ann_file')]
-        option = f'{task.name}.{split}_evaluator.ann_file'
-        for name in _values(cfg.get(f'{split}_evaluator'), 'ann_file'):
-            path = Path(os.path.abspath(name))
-            if '://' in str(name):
-                continue
-            inside = [os.path.abspath(root) for root in roots]
-            if roots and not any(path.is_relative_to(root) for root in inside):
-                right = roots[0] / (lists[0] if lists else path.name)
-                raise ValueError(
-                    f'the {split} images lie in {roots[0]}, but would be scored '
-                    f'against {name}. Add {option}={right} to --cfg-options.'
-                )
-            if not path.is_file():
-                raise ValueError(
-                    f'there is no file of annotations {name} (seen from {Path.cwd()}). '
-                    f'Put it there, or set {option} by --cfg-options.'
-                )
-
-
-def data_builds(task: Task, cfg: Config) -> dict[str, dict | None]:
-    """Find out which data a task uses.
-
-    Args:
-        task: The task.
-        cfg: Its config.
-
-    Returns:
-        Absolute path of each data root to the parameters and the checksum of the
-        DigitScenes build that it belongs to; None for another data set.
-    """
-    return {
-        os.path.abspath(root): _build_of(Path(root)) for root in _data_roots(task, cfg)
-    }
-
-
-def _build_of(root: Path) -> dict | None:
-    for folder in (root, root.parent):  # the scenes lie one folder below
-        if (folder / MANIFEST).is_file():
-            try:
-                return json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
-            except ValueError as error:
-                raise ValueError(f'{folder / MANIFEST} is damaged ({error})') from error
-    return None
-
-
-def _loaders(task: Task, cfg: Config) -> list:
     if task.name == 'knn':
         hook = hook_settings(cfg)
         return [hook['bank'], hook['query']]
     names = ('train_dataloader', 'val_dataloader', 'test_dataloader')
     return [cfg[name] for name in names if cfg.get(name)]
-
-
-def _values(node: Any, key: str) -> Iterator:
-    """All values of a key, at any depth."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            if name == key and value is not None:
-                yield value
-            yield from _values(value, key)
-    elif isinstance(node, list | tuple):
-        for value in node:
-            yield from _values(value, key)
 
 
 def batch_sizes(cfg: Config, gpus: int) -> tuple[int, int]:
@@ -372,7 +286,7 @@ def _describe_batch(cfg: Config, gpus: int) -> str:
     if counts == 1:
         return text
     at_once = batch // counts
-    norms = [str(t) for t in _values(cfg.model, 'type') if _BATCH_NORM.search(str(t))]
+    norms = [str(t) for t in values_of(cfg.model, 'type') if _BATCH_NORM.search(str(t))]
     seen = at_once if any('Sync' in norm for norm in norms) else at_once // gpus
     note = f', batch norm over {seen}' if norms else ''
     return f'{text} (accumulated, {counts} x {at_once}{note})'
@@ -380,9 +294,9 @@ def _describe_batch(cfg: Config, gpus: int) -> str:
 
 def _image_size(task: Task, cfg: Config) -> str:
     """Side, or height x width, of what the network sees."""
-    loader = _loaders(task, cfg)[0]
+    loader = loaders_of(task, cfg)[0]
     sizes = [cfg.model.backbone.get('img_size', 224)]
-    for pipeline in _values(loader, 'pipeline'):
+    for pipeline in values_of(loader, 'pipeline'):
         for step in pipeline:
             sizes += [step[key] for key in ('scale', 'crop_size') if key in step]
     size = sizes[-1]

@@ -7,8 +7,9 @@ import pytest
 import torch
 from mmpretrain.registry import MODELS
 
-from dseq_mm.evaluation.suite import protocol
-from dseq_mm.evaluation.suite.tasks import TASKS, find_config
+from dseq_mm.data.checks import places
+from dseq_mm.runs import protocol
+from dseq_mm.runs.tasks import TASKS, find_config
 from dseq_mm.utils.configs import read_config
 
 
@@ -148,9 +149,18 @@ def test_accumulation_is_said(load):
     assert '; batch 512 instead of 256 (accumulated, 2 x 256); 224 px' in shown
 
 
+def check(parts):
+    task, cfg, _ = parts
+    return None if task.name == 'knn' else places.check_annotations(cfg, task.name)
+
+
+def loaders(parts):
+    return protocol.loaders_of(*parts[:2])
+
+
 def test_annotations_of_the_images(load, workplace):
     for name in TASKS:
-        assert protocol.check_annotations(*load(name)[:2]) is None
+        assert check(load(name)) is None
     moved = [
         f'{split}_dataloader.dataset.data_root=there/'
         for split in ('train', 'val', 'test')
@@ -159,29 +169,29 @@ def test_annotations_of_the_images(load, workplace):
     there.parent.mkdir(parents=True)
     there.touch()
     for count, split in enumerate(('val', 'test')):
-        found = load('coco', *moved)[:2]
+        found = load('coco', *moved)
         option = f'coco.{split}_evaluator.ann_file={there.relative_to(workplace)}'
         with pytest.raises(ValueError, match=f'in there, but .*{option}'):
-            protocol.check_annotations(*found)
+            check(found)
         moved.append(option.removeprefix('coco.'))
         assert len(moved) == 4 + count
-    protocol.check_annotations(*load('coco', *moved)[:2])
+    check(load('coco', *moved))
     there.unlink()
     with pytest.raises(ValueError, match='no file .*coco.val_evaluator.ann_file'):
-        protocol.check_annotations(*load('coco', *moved)[:2])
+        check(load('coco', *moved))
     # the name of a sibling is no sub-folder
-    sibling = load('coco', 'val_evaluator.ann_file=data/coco2/a.json')[:2]
+    sibling = load('coco', 'val_evaluator.ann_file=data/coco2/a.json')
     with pytest.raises(ValueError, match='images lie in data/coco, but'):
-        protocol.check_annotations(*sibling)
+        check(sibling)
 
 
 def test_builds_of_the_data(load, workplace):
     build = dict(version=1, parameters=dict(seed=0), sha256='d' * 64)
     digits = workplace / 'data' / 'digitscenes'
     for name, folder in [('linear', digits), ('coco', digits / 'scenes')]:
-        parts = load(name, arch='digits')[:2]
-        assert protocol.data_builds(*parts) == {str(folder): build}
-    real = protocol.data_builds(*load('linear')[:2])
+        parts = load(name, arch='digits')
+        assert places.data_builds(loaders(parts)) == {str(folder): build}
+    real = places.data_builds(loaders(load('linear')))
     assert real == {str(workplace / 'data' / 'imagenet'): None}
 
 
@@ -228,14 +238,14 @@ def test_data_folders(load, workplace):
         'clevr-count': 'data/CLEVR_v1.0',
         'clevr-dist': 'data/CLEVR_v1.0',
     }
-    loaded = {name: load(name)[:2] for name in TASKS}
+    loaded = {name: loaders(load(name)) for name in TASKS}
     for parts in loaded.values():
-        assert protocol.missing_folders(*parts) == []
+        assert places.missing_folders(parts) == []
     shutil.rmtree(workplace / 'data')
     for name, parts in loaded.items():
-        assert protocol.missing_folders(*parts) == [folders[name]]
-    task, cfg, _ = load('clevr-count', 'train_dataloader.dataset.data_root=elsewhere')
-    assert protocol.missing_folders(task, cfg) == ['data/CLEVR_v1.0', 'elsewhere']
+        assert places.missing_folders(parts) == [folders[name]]
+    parts = load('clevr-count', 'train_dataloader.dataset.data_root=elsewhere')
+    assert places.missing_folders(loaders(parts)) == ['data/CLEVR_v1.0', 'elsewhere']
 
 
 def test_options():

@@ -8,13 +8,15 @@ import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
-from dseq_mm.evaluation.suite.report import paper_figure
-from dseq_mm.evaluation.suite.subject import read_subject
-from dseq_mm.evaluation.suite.tasks import TASKS, choose_tasks
+from dseq_mm.engine.record import settings_of
+from dseq_mm.runs.subject import read_subject
+from dseq_mm.runs.tasks import choose_tasks
+from dseq_mm.runs.transfer_table import paper_figure
+from dseq_mm.tables import TASKS
 from dseq_mm.transfer.contents import ARCHITECTURES
 from dseq_mm.transfer.export import export_backbone
 from dseq_mm.utils.configs import resolve_config
-from tests.evaluation.suite.conftest import DIGITS
+from tests.runs.transfer.conftest import DIGITS
 
 MAE = 'mae/mae_vit-base-p16_8xb512-amp-coslr-1600e_in1k'
 MOCO_V3 = 'mocov3/mocov3_vit-small-p16_16xb256-amp-coslr-300e_in1k'
@@ -96,7 +98,8 @@ def test_reads_what_mmpretrain_publishes(tmp_path):
     assert stems[0] == 'dseq_vitb16_600e'  # there is no mae_vitb16_600e
     (metric,) = TASKS['linear'].metrics
     record = dict(task='linear', random_init=False, user_options=[], deviations=[])
-    assert paper_figure(subject, record, metric) == (68.0, '')
+    figure, note = paper_figure(subject, record, metric)
+    assert figure is None and 'does not say with which settings' in note
 
 
 @pytest.mark.parametrize(('heads', 'fits'), [(6, True), (12, False)])
@@ -129,3 +132,55 @@ def test_refuses_what_it_does_not_know(checkpoint, tmp_path):
     assert read_subject(tmp_path / 'timm.pth').arch == 'digits'
     with pytest.raises(FileNotFoundError):
         read_subject(tmp_path / 'none.pth')
+
+
+RECORD = dict(version=1, global_batch=2048, max_epochs=600, epoch=600)
+
+
+def pretrained(tmp_path, epoch=600, images=1_281_167, **changes):
+    """A checkpoint of ViT-B with the record that a training leaves."""
+    path = published(tmp_path / 'dseq.pth')
+    file = torch.load(path, weights_only=True)
+    cfg = Config.fromfile(resolve_config('dseq_vitb16_600e'))
+    cfg.merge_from_dict(changes.pop('options', {}))
+    run = {**RECORD, **changes, 'files': dict(number=images, digest='a')}
+    run['settings'] = settings_of(cfg)
+    meta = dict(cfg=cfg.pretty_text, epoch=epoch, iter=1, run=run)
+    state = file['state_dict']
+    state |= {
+        k.replace('backbone.', 'target_encoder.module.'): v for k, v in state.items()
+    }
+    torch.save(dict(state_dict=state, meta=meta), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({}, ''),
+        (dict(options={'train_dataloader.dataset.dataset.data_root': 'there'}), ''),
+        (dict(options={'optim_wrapper.dtype': 'float16'}), ''),
+        (
+            dict(options={'model.mask_generator.order': 'random'}),
+            "with model.mask_generator.order 'random' instead of not set",
+        ),
+        (
+            dict(options={'optim_wrapper.optimizer.lr': 0.002}),
+            'optimizer.lr 0.002 instead of 0.001',
+        ),
+        (dict(epoch=300), 'with 300 epochs instead of 600'),
+        (dict(max_epochs=100), 'with 100 epochs instead of 600'),
+        (dict(global_batch=256), 'with 256 batch instead of 2048'),
+        (dict(images=5), 'with 5 images instead of 1281167'),
+    ],
+)
+def test_figures_of_the_paper_need_its_settings(tmp_path, changes, reason):
+    path = pretrained(tmp_path, **changes)
+    (metric,) = TASKS['linear'].metrics
+    record = dict(task='linear', random_init=False, user_options=[], deviations=[])
+    exported = tmp_path / 'exported.safetensors'
+    export_backbone(path, exported)
+    for file in (path, exported):
+        figure, note = paper_figure(read_subject(file), record, metric)
+        assert figure == (None if reason else 73.5)
+        assert reason in note

@@ -15,6 +15,8 @@ _NAMES = dict(
     MoCoV3='MoCo v3',
 )  # class name to what it is called, where they differ
 
+#: What the names of a method's configs begin with.
+PREFIXES = dict(DSeqJEPA='dseq', IJEPA='ijepa', CJEPA='cjepa', DSeqCJEPA='dseqc')
 _COLUMNS = 'epochs linear finetune inat21 cub cars box mask miou'.split()
 _ = None  # not in the paper
 _TABLE = {
@@ -46,7 +48,7 @@ _CLEVR = {  # ViT-L/16: Clevr/Count, Clevr/Dist
 
 
 def name_of(method: str) -> str:
-    """Writes the name of a method as papers do.
+    """Write the name of a method as papers do.
 
     Args:
         method: Class name.
@@ -76,3 +78,17 @@ architectures by the words in the names of configs (``vitb16``). Columns: ``line
 COCO), ``miou`` (ADE20K), ``clevr-count``, ``clevr-dist``; and ``epochs`` of the
 pre-training.
 """
+
+#: Linear accuracy on ImageNet (ViT-B/16, 600 epochs) of each ablation, by its config.
+ABLATIONS = {
+    'uniform-sequential': 72.3,
+    'discriminative-flat': 72.0,
+    'order-random': 71.7,
+    'order-spatial': 72.7,
+    'order-inverse': 71.3,
+    'order-truncating': 73.0,
+    'regions-3': 72.9,
+    'regions-7': 73.4,
+    'class-token-ijepa': 72.4,
+    'saliency-grad-cam': 73.4,
+}

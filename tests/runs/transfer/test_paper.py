@@ -2,8 +2,7 @@
 
 import pytest
 
-from dseq_mm.evaluation.suite import paper
-from dseq_mm.evaluation.suite.tasks import TASKS
+from dseq_mm.tables import TASKS, paper
 
 # as printed: method, architecture, epochs, linear, fine-tuning, iNat21, CUB, Cars, mean
 CLASSIFICATION = """

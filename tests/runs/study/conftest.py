@@ -1,20 +1,16 @@
 """Tools that only pretend, and a small table."""
 
 import json
+import re
 import sys
 import textwrap
 from types import SimpleNamespace
 
 import pytest
 
-from dseq_mm.evaluation.ablation import (
-    Contrast,
-    Row,
-    Study,
-    Table,
-    plan_trials,
-    write_tables,
-)
+from dseq_mm.runs import Engine, Study, plan_study
+from dseq_mm.runs.study_table import write_tables
+from dseq_mm.tables import BUDGETS, Contrast, Row, Table
 
 HEAD = """\
 import json, os, pathlib, shutil, sys
@@ -85,21 +81,22 @@ def bench(tmp_path):
     )
     out, said = tmp_path / 'out', []
 
-    def plan(seeds=(0, 1), budget='digitscenes_20e', **settings):
-        return plan_trials([TABLE], budget, seeds, out, **settings)
+    def study(seeds=(0, 1), budget='digitscenes_20e', **settings):
+        return Study(budget, BUDGETS[budget], out, tools, seeds, **settings)
 
-    def carry_out(trials, budget='digitscenes_20e', **places):
+    def plan(seeds=(0, 1), budget='digitscenes_20e', **settings):
+        return plan_study(study(seeds, budget, **settings), [TABLE])
+
+    def carry_out(jobs, asked=None, **places):
         said.clear()
-        return Study(tools, **places).carry_out(
-            trials,
-            dict(python='3.x'),
-            said.append,
-            lambda: write_tables({'t': TABLE}, budget, trials, out),
-        )
+        engine = Engine(**places, versions=dict(python='3.x'), say=said.append)
+        asked = asked or study()
+        return engine.run(jobs, lambda: write_tables(asked, {'t': TABLE}, jobs))
 
     def run(seeds=(0, 1), budget='digitscenes_20e', places=None, **settings):
-        trials, _ = plan(seeds, budget, **settings)
-        good = carry_out(trials, budget, **(places or {}))
+        asked = study(seeds, budget, **settings)
+        jobs, _ = plan_study(asked, [TABLE])
+        good = carry_out(jobs, asked, **(places or {}))
         return good, json.loads((out / 't.json').read_text())['rows']
 
     def made():
@@ -112,8 +109,9 @@ def bench(tmp_path):
         out=out,
         said=said,
         plan=plan,
+        study=study,
         carry_out=carry_out,
         run=run,
         calls=made,
-        table=lambda: (out / 't.md').read_text(),
+        table=lambda: re.sub(' +', ' ', (out / 't.md').read_text()),
     )

@@ -12,14 +12,8 @@ import torch
 from mmengine.config import Config
 from mmpretrain.models import VisionTransformer
 
-from dseq_mm.evaluation.suite import (
-    Tools,
-    execute,
-    plan_runs,
-    protocol,
-    write_table,
-)
-from dseq_mm.evaluation.suite.subject import Subject
+from dseq_mm.runs import Engine, Plan, Subject, plan_transfer, protocol
+from dseq_mm.runs.transfer_table import write_table
 
 DIGIT_LISTS = ('digitscenes/scenes/annotations/instances_val',)
 DIGITS = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=192)
@@ -91,23 +85,22 @@ class Bench:
             path.write_text(head + textwrap.dedent(body))
             path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
-    def plan(self, tasks, subject=None, **settings):
-        settings = dict(out=self.out) | settings
-        return plan_runs(subject or self.subject, tasks, **settings)[0]
+    def plan(self, tasks, subject=None, options=(), **settings):
+        plan = Plan(
+            subject or self.subject, self.out, self.folder / 'tools', **settings
+        )
+        return plan_transfer(plan, tasks, options)[0]
+
+    def engine(self, jobs=1):
+        return Engine(jobs, (), dict(python='3.x', dseq_mm='0.0'), self.said.append)
 
     def run(self, tasks, subject=None, jobs=1, **settings):
         """Returns whether all is done, and table.json."""
         subject = subject or self.subject
-        runs = self.plan(tasks, subject, **settings)
+        planned = self.plan(tasks, subject, **settings)
         self.said.clear()
-        good = execute(
-            runs,
-            subject,
-            Tools(self.folder / 'tools', jobs=jobs),
-            dict(python='3.x', dseq_mm='0.0'),
-            self.said.append,
-            lambda: write_table(subject, self.out),
-        )
+        engine = self.engine(jobs)
+        good = engine.run(planned, lambda: write_table(subject, self.out))
         return good, json.loads((self.out / 'table.json').read_text())
 
     def calls(self):

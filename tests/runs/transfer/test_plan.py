@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from dseq_mm.evaluation.suite import plan_runs
+from dseq_mm.runs import Plan, plan_transfer
 from dseq_mm.utils import configs
 
 LIBRARIES = ('mmdet', 'mmseg')
@@ -20,8 +20,8 @@ def test_plan(bench):
     ]  # fmt: skip
     assert [run.seed for run in runs] == [None, 0, 2, 0, 2, 0, 2]
     for run in runs:
-        assert run.checkpoint == (None if run.random_init else 'a' * 64)
-        assert run.dataset == 'DigitScenes'
+        assert run.checkpoint == (None if run.facts['random_init'] else 'a' * 64)
+        assert run.facts['dataset'] == 'DigitScenes'
     assert not bench.out.exists()
 
 
@@ -112,8 +112,9 @@ def test_tasks_whose_library_is_missing(bench, monkeypatch):
     for tasks in ('linear,coco', 'all,coco'):
         with pytest.raises(ValueError, match='coco: mask-rcnn.*mmdet.*dseq_mm.doctor'):
             bench.plan(tasks)
-    runs, notes = plan_runs(bench.subject, 'all', bench.out)
-    planned = {run.task for run in runs}
+    plan = Plan(bench.subject, bench.out, bench.folder)
+    runs, notes = plan_transfer(plan, 'all')
+    planned = {run.facts['task'] for run in runs}
     assert planned == {'knn', 'linear', 'finetune', 'clevr-count', 'clevr-dist'}
     left = [note for note in notes if 'dseq_mm.doctor' in note]
     assert [note.split()[2] for note in left] == ['coco:', 'ade20k:']

@@ -1,31 +1,30 @@
-"""The table, as Markdown and as JSON, from the folders of the runs."""
+"""The transfer table as Markdown and as JSON, from the folders of the runs."""
 
-import json
-import platform
 import re
-import sys
-from importlib import metadata
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
 
-from ...transfer.contents import ARCHITECTURES
-from ...utils.stack import distribution_of
-from . import paper
-from .execute import LOG
-from .runs import TABLES, read_records, write_text
+from ..tables import TASKS, paper
+from ..tables.kinds import Metric
+from ..transfer.contents import ARCHITECTURES
+from .job import LOG, read_records, write_json, write_text
 from .subject import Subject
-from .tasks import TASKS, Metric
+from .table import (
+    PAPER_HEADING,
+    RESUMED,
+    grid,
+    measured,
+    stack_of,
+    stacks_of,
+    status_of,
+)
+from .transfer import TABLES
 
-PAPER_HEADING = 'paper (not ours)'
 FINISHED = (
     'The file is no pre-training checkpoint: with the keys backbone.* and head.* it '
     'is a finished model, such as a classifier, whose backbone may have been trained '
     'with labels. It was evaluated as it is.'
-)
-RESUMED = (
-    '"resumed": the training was interrupted and went on from its last checkpoint. '
-    'Its random numbers are not those of an uninterrupted one, so that the result '
-    'cannot be repeated bit by bit.'
 )
 _ENCODERS = dict(
     target='target encoder (EMA)',
@@ -34,7 +33,6 @@ _ENCODERS = dict(
 )
 _OLD = ('made by an older version, which did not record the protocol in full',)
 _OF_RUNS = 'reason fingerprint data resumed date minutes versions'.split()
-_LIBRARIES = ('dseq_mm', 'torch', 'mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 # options that change how fast a protocol runs, not what it is
 _HARMLESS = re.compile(
     r'(\w+_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor)'
@@ -42,23 +40,16 @@ _HARMLESS = re.compile(
 )
 
 
-def installed_versions() -> dict[str, str]:
-    """Find out what the measurements stand on.
+def changed_protocol(options: Iterable[str]) -> list[str]:
+    """Find the options that change more than how fast a protocol runs.
+
+    Args:
+        options: ``key=value`` texts.
 
     Returns:
-        Import name (and ``python``) to version, with the distribution where its name
-        is another. What is not installed is left out.
+        Those beside which no figure of the paper may stand.
     """
-    versions = dict(python=platform.python_version())
-    for name in _LIBRARIES:
-        source = distribution_of(name)
-        version = getattr(sys.modules.get(name), '__version__', None)
-        if version is None and source:  # not imported here, but by the tools
-            version = metadata.version(source.split(', ')[0])
-        if version is not None:
-            other = f' ({source})' if source not in ('', name) else ''
-            versions[name] = f'{version}{other}'
-    return versions
+    return [option for option in options if not _HARMLESS.match(option)]
 
 
 def paper_figure(
@@ -83,8 +74,7 @@ def paper_figure(
             'The checkpoint does not say by which method it was trained, so that no '
             'figure of the paper can stand beside it.'
         )
-    changed = [o for o in record['user_options'] if not _HARMLESS.match(o)]
-    if changed:
+    if changed := changed_protocol(record['user_options']):
         return None, (
             f'{record["task"]}: {" ".join(changed)} may change protocol or data set, '
             'so that no figure of the paper stands beside it.'
@@ -98,6 +88,9 @@ def paper_figure(
     figures = paper.FIGURES.get((subject.method, subject.arch), {})
     if metric.paper not in figures:
         return None, f'The paper gives no {metric.name} of {record["task"]} here.'
+    if subject.other_settings:
+        differs = '; '.join(subject.other_settings)
+        return None, f'No figure of the paper stands beside: {differs}.'
     return figures[metric.paper], ''
 
 
@@ -113,9 +106,8 @@ def build_table(subject: Subject, out: Path) -> dict:
     """
     groups: dict[tuple, list] = {}
     for folder, record in read_records(out):
-        groups.setdefault((record['task'], record['random_init']), []).append(
-            (folder, record)
-        )
+        key = record.get('task'), record.get('random_init')
+        groups.setdefault(key, []).append((folder, record))
     rows, notes = [], [FINISHED] * subject.finished
     for task in TASKS.values():
         for random_init in (False, True):
@@ -151,18 +143,15 @@ def _row(
 ) -> tuple[dict, str]:
     """One line of the table: a task, a start, a metric."""
     record = members[0][1]
-    values = {
-        _seed(r): r['metrics'][metric.key] for _, r in members if r['status'] == 'done'
-    }
+    found = measured((record for _, record in members), metric.key)
+    values = {_seed(dict(seed=seed)): value for seed, value in found.items()}
     runs = []
-    for folder, found in members:
-        facts = dict(
-            seed=found['seed'],
-            status=found['status'],
-            folder=str(folder.relative_to(out)),
-            log=str(folder.relative_to(out) / LOG),
-        )
-        runs.append(facts | {key: found[key] for key in _OF_RUNS if key in found})
+    for folder, facts in members:
+        place = folder.relative_to(out)
+        known = {
+            key: facts[key] for key in ('seed', 'status', *_OF_RUNS) if key in facts
+        }
+        runs.append(dict(folder=str(place), log=str(place / LOG), **known))
     figure, note = paper_figure(subject, record, metric)
     row = dict(
         task=record['task'],
@@ -199,7 +188,7 @@ def write_table(subject: Subject, out: Path) -> dict:
     """
     table = build_table(subject, out)
     write_text(out / TABLES[0], markdown(table))
-    write_text(out / TABLES[1], json.dumps(table, indent=2) + '\n')
+    write_json(out / TABLES[1], table)
     return table
 
 
@@ -230,12 +219,6 @@ def markdown(table: dict) -> str:
     return '\n\n'.join(part for part in parts if part) + '\n'
 
 
-def _grid(heading: list[str], lines: list[list[str]]) -> str:
-    rows = [heading, ['---'] * len(heading), *lines]
-    escaped = ([cell.replace('|', '\\|') for cell in row] for row in rows)
-    return '\n'.join(f'| {" | ".join(row)} |' for row in escaped)
-
-
 def _results(rows: list[dict]) -> str:
     lines = []
     for row in rows:
@@ -244,7 +227,7 @@ def _results(rows: list[dict]) -> str:
         for run in row['runs']:
             if run['status'] != 'done':
                 where = f', see {run["log"]}' if run['status'] == 'failed' else ''
-                each.append(f'{_status(run)} ({_seed(run)}{where})')
+                each.append(f'{status_of(run)} ({_seed(run)}{where})')
         several = len(values) > 1
         spread = f'{row["min"]:.2f} to {row["max"]:.2f}' if several else '-'
         figure = row['paper_not_ours']
@@ -261,11 +244,7 @@ def _results(rows: list[dict]) -> str:
             ]
         )
     heading = ['task', 'data set', 'start', 'metric', 'value (seed)', 'mean']
-    return _grid([*heading, 'range', PAPER_HEADING], lines)
-
-
-def _status(run: dict) -> str:
-    return 'unfinished' if run['status'] == 'running' else run['status']
+    return grid([*heading, 'range', PAPER_HEADING], lines)
 
 
 def _footnotes(table: dict) -> list[str]:
@@ -276,8 +255,7 @@ def _footnotes(table: dict) -> list[str]:
         notes.append(
             f'"{PAPER_HEADING}": what {source["source"]}, reports for '
             f'{source["method"]} with this architecture after {source["epochs"]} '
-            'epochs of pre-training on ImageNet-1K, whatever the settings of this '
-            'checkpoint were. It was not measured here.'
+            'epochs of pre-training on ImageNet-1K. It was not measured here.'
         )
     if any(row['start'] == 'random weights' for row in table['rows']):
         notes.append(
@@ -289,7 +267,7 @@ def _footnotes(table: dict) -> list[str]:
 
 def _protocols(rows: list[dict]) -> str:
     seen = {row['task']: row for row in rows}
-    return _grid(
+    return grid(
         ['task', 'config', 'options', 'protocol'],
         [
             [task, row['config'], ' '.join(row['options']), row['protocol']]
@@ -301,19 +279,17 @@ def _protocols(rows: list[dict]) -> str:
 def _runs(rows: list[dict]) -> str:
     """When and with which versions each run was done."""
     seen = {run['folder']: run for row in rows for run in row['runs']}
-    stacks: list[str] = []
+    stacks = stacks_of(seen.values())
     lines = []
     for folder, run in seen.items():
-        stack = ', '.join(f'{k} {v}' for k, v in run.get('versions', {}).items())
-        if stack and stack not in stacks:
-            stacks.append(stack)
+        stack = stack_of(run)
         number = str(stacks.index(stack) + 1) if stack else '-'
-        status = _status(run) + ', resumed' * run.get('resumed', False)
-        said = [status, run['reason']] if 'reason' in run else [status]
+        said = [status_of(run) + ', resumed' * run.get('resumed', False)]
+        said += [run['reason']] if 'reason' in run else []
         lines.append(
             [folder, _seed(run), ': '.join(said), run.get('date', '-'), number]
         )
-    grid = _grid(['folder', 'seed', 'status', 'date', 'versions'], lines)
+    table = grid(['folder', 'seed', 'status', 'date', 'versions'], lines)
     named = [f'- versions {i}: {stack}' for i, stack in enumerate(stacks, 1)]
     named += [f'- {RESUMED}'] * any(run.get('resumed') for run in seen.values())
-    return '\n\n'.join([grid, '\n'.join(named)]).rstrip()
+    return '\n\n'.join([table, '\n'.join(named)]).rstrip()

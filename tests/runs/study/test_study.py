@@ -1,19 +1,16 @@
 """Runs with pretending tools: order, resuming, devices, failures, tables."""
 
 import json
+import shutil
 
 import pytest
 
-from dseq_mm.evaluation.ablation import (
-    TABLES,
-    Row,
-    Study,
-    Table,
-    check_data,
-    check_devices,
-    plan_trials,
-)
-from dseq_mm.evaluation.launcher import lock
+from dseq_mm.runs import Engine, plan_study
+from dseq_mm.runs.engine import lock
+from dseq_mm.runs.study import check_data
+from dseq_mm.runs.table import grid
+from dseq_mm.tables import TABLES, Row, Table
+from dseq_mm.utils.processes import check_devices
 
 
 def test_each_run_is_trained_and_measured_once(bench):
@@ -57,12 +54,12 @@ def test_a_broken_config_is_not_a_missing_one(bench, tmp_path, text, message):
     file.write_text(text)
     table = Table('own', (Row('own', str(file)),))
     if message is None:
-        trials, notes = plan_trials([table], 'vits16_100e', (0,), bench.out)
+        trials, notes = plan_study(bench.study((0,), 'vits16_100e'), [table])
         assert trials == []
         assert notes == ['Left out: own: it has no config for vits16_100e.']
         return
     with pytest.raises(ValueError, match=message.format(file=file)):
-        plan_trials([table], 'digitscenes_20e', (0,), bench.out)
+        plan_study(bench.study((0,)), [table])
 
 
 def test_what_is_done_is_not_done_again(bench):
@@ -142,7 +139,7 @@ def test_devices_that_exist():
 def test_a_large_budget_is_measured_by_the_suite(bench):
     probe = ('linear.train_dataloader.batch_size=8',)
     trials, notes = bench.plan((0,), 'vitb16_600e', probe=probe)
-    assert [trial.start for trial in trials] == ['train', 'train']
+    assert [job.facts['start'] for job in trials] == ['train', 'train']
     assert 'Left out: before: measured on small budgets only.' in notes
     _, table = bench.run(seeds=(0,), budget='vitb16_600e', probe=probe)
     measured = [call[2] for call in bench.calls() if call[0] == 'evaluate']
@@ -155,18 +152,18 @@ def test_a_large_budget_is_measured_by_the_suite(bench):
 def test_data_are_looked_for_before_anything_is_trained(bench, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match='no folder data/digitscenes'):
-        check_data(bench.plan()[0])
+        check_data(bench.study(), bench.plan()[0])
     with pytest.raises(ValueError, match='data/imagenet.*--evaluate-options'):
-        check_data(bench.plan((0,), 'vitb16_600e')[0])
+        large = (0,), 'vitb16_600e'
+        check_data(bench.study(*large), bench.plan(*large)[0])
     (tmp_path / 'data' / 'digitscenes').mkdir(parents=True)
-    check_data(bench.plan()[0])
+    check_data(bench.study(), bench.plan()[0])
 
 
 def test_after_a_stop_nothing_is_started(bench):
-    study = Study(bench.tools)
-    study.stop()
-    trials = bench.plan()[0]
-    assert not study.carry_out(trials, {}, bench.said.append, lambda: None)
+    engine = Engine(say=bench.said.append)
+    engine.stop()
+    assert not engine.run(bench.plan()[0], lambda: None)
     assert bench.calls() == [] and not bench.out.exists()
 
 
@@ -174,7 +171,7 @@ def test_weights_of_unknown_settings_are_not_measured(bench):
     folder = bench.out / 'dseq' / 'seed0'
     bench.run(seeds=(0,))
     (folder / 'run.json').unlink()
-    with pytest.raises(ValueError, match='holds something, but no run.json'):
+    with pytest.raises(ValueError, match='something else, without run.json'):
         bench.run(seeds=(0,), options=['train_cfg.max_epochs=3'])
 
 
@@ -217,7 +214,9 @@ def test_a_measurement_that_gives_no_number_is_a_failure(bench, monkeypatch, wha
     }
 
 
-def test_an_interrupted_training_goes_on_from_its_own_checkpoint(bench, monkeypatch):
+def test_a_measurement_that_failed_finds_the_checkpoint_of_its_own_training(
+    bench, monkeypatch
+):
     monkeypatch.setenv('STUB_FAIL', 'knn.py')
     bench.run(seeds=(0,))
     first = json.loads((bench.out / 'dseq' / 'seed0' / 'run.json').read_text())
@@ -228,9 +227,9 @@ def test_an_interrupted_training_goes_on_from_its_own_checkpoint(bench, monkeypa
     at = train.index('--resume') + 1
     assert train[at] == str(bench.out / 'dseq' / 'seed0' / 'train' / 'epoch_1.pth')
     facts = table['DSeq']['0']
-    assert facts['resumed'] and not first['resumed']
+    assert not facts['resumed']  # its training had come to its end
     assert facts['minutes'] > first['minutes'] > 0
-    assert 'were interrupted' in bench.table()
+    assert 'were interrupted' not in bench.table()
 
 
 def test_tables_keep_what_other_calls_measured(bench):
@@ -246,7 +245,7 @@ def test_the_table_has_means_spreads_and_the_papers_figures(bench):
     assert '| DSeq | 79.5 (79.0 to 80.0) | 81.0 (80.0 to 82.0) |' in text
     assert '| 2 | 73.5 |' in text and 'paper (not ours)' in text
     assert '| gain | +10.0 (+10.0 to +10.0) | +10.0 (+10.0 to +10.0) | +1.1 |' in text
-    assert '| nothing | - | - | - | 0 |  |' in text
+    assert '| nothing | - | - | - | 0 | |' in text
 
 
 def test_differences_are_paired_by_seed(bench):
@@ -278,3 +277,33 @@ def test_methods_are_compared_with_the_first_and_within_their_families():
     assert signs['DSeq-JEPA - I-JEPA'] == pytest.approx(1.1)
     assert signs['DSeq-C-JEPA - C-JEPA'] == pytest.approx(0.3)
     assert signs['DMT-JEPA - I-JEPA'] is None
+
+
+def test_no_figure_of_the_paper_beside_other_settings(bench):
+    bench.run(seeds=(0,), options=['train_dataloader.num_workers=0'])
+    assert '| 1 | 73.5 |' in bench.table() and '| +1.1 |' in bench.table()
+    shutil.rmtree(bench.out)
+    bench.run(seeds=(0,), options=['train_cfg.max_epochs=2'])
+    text = bench.table()
+    assert '73.5' not in text and '+1.1' not in text
+    assert 'Options changed the settings, so no figure of the paper stands' in text
+
+
+def test_runs_of_other_settings_are_not_mixed_by_other_seeds(bench):
+    bench.run(seeds=(0,))
+    with pytest.raises(ValueError, match='its options: none; now: train_cfg.max_ep'):
+        bench.plan(seeds=(1,), options=['train_cfg.max_epochs=2'])
+
+
+def test_two_rows_may_not_share_a_folder(bench, tmp_path):
+    own = Table('twins', (Row('a', 'one/x.py'), Row('b', 'two/x.py')))
+    with pytest.raises(ValueError, match='would share the folder x: rename'):
+        plan_study(bench.study(), [own])
+
+
+def test_cells_cannot_break_the_table():
+    assert grid(['a|b', 'c'], [['x\ny', '1|2']]).splitlines() == [
+        '| a\\|b   | c    |',
+        '|--------|------|',
+        '| x y    | 1\\|2 |',
+    ]

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from dseq_mm.evaluation.suite import report
-from dseq_mm.evaluation.suite.tasks import TASKS
+from dseq_mm.runs import transfer_table
+from dseq_mm.tables import TASKS
+from dseq_mm.utils.stack import installed_versions
 
 
 def cells(text):
@@ -111,7 +112,7 @@ def test_paper_beside_the_same_method_and_network(bench, make_subject):
 def test_paper_by_method_and_architecture(make_subject, facts, figure):
     record = dict(task='linear', random_init=False, user_options=[], deviations=[])
     (metric,) = TASKS['linear'].metrics
-    found, note = report.paper_figure(make_subject(**facts), record, metric)
+    found, note = transfer_table.paper_figure(make_subject(**facts), record, metric)
     assert found == figure
     assert bool(note) == (figure is None)
     if facts.get('method', 'x') is None:
@@ -131,7 +132,7 @@ def test_paper_and_options(make_subject):
     ]:
         record = dict(task='cub', random_init=False, user_options=options)
         record['deviations'] = []
-        figure, note = report.paper_figure(subject, record, metric)
+        figure, note = transfer_table.paper_figure(subject, record, metric)
         assert figure == (66.2 if shown else None)
         assert shown or options[-1] in note
 
@@ -175,7 +176,7 @@ def test_no_figure_beside_pooled_patch_tokens(bench, make_subject):
 
 def test_a_record_that_does_not_say_its_protocol_has_no_figure(make_subject):
     record = dict(task='cub', random_init=False, user_options=[])
-    figure, note = report.paper_figure(
+    figure, note = transfer_table.paper_figure(
         make_subject(arch='vitb16'), record, TASKS['cub'].metrics[0]
     )
     assert figure is None and 'older version' in note
@@ -224,13 +225,15 @@ def test_a_failure_stands_in_the_table(bench, monkeypatch):
 def test_json_and_markdown_say_the_same(bench):
     _, table = bench.run('knn,coco,clevr-count', seeds=[0, 1])
     assert json.loads((bench.out / 'table.json').read_text()) == table
-    assert report.markdown(table) == (bench.out / 'table.md').read_text()
-    for row, line in zip(table['rows'], cells(report.markdown(table)), strict=True):
+    assert transfer_table.markdown(table) == (bench.out / 'table.md').read_text()
+    for row, line in zip(
+        table['rows'], cells(transfer_table.markdown(table)), strict=True
+    ):
         assert line['task'] == row['task'] and line['mean'] == f'{row["mean"]:.2f}'
 
 
 def test_versions():
-    versions = report.installed_versions()
+    versions = installed_versions()
     import mmengine
     import torch
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dseq_mm.evaluation.suite.tasks import TASKS, choose_tasks
+from dseq_mm.runs.tasks import choose_tasks
+from dseq_mm.tables import TASKS
 from dseq_mm.transfer.contents import ARCHITECTURES
 
 NAMES = {
