@@ -14,6 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 
 from ..transfer.integrity import replace_durably
+from ..utils.metrics import missing_best
 from ..utils.work_dir import LAST_CHECKPOINT, newest_checkpoint
 from .optim_wrapper import gradients_pending
 
@@ -328,6 +329,9 @@ class DurableCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         """Save the best, if it is; its predecessor goes after that. See the host."""
+        if warning := missing_best(self.key_indicators or (), metrics):
+            runner.logger.warning(warning)
+            return
         before = len(self._superseded)
         with self._explained(runner):
             super()._save_best_checkpoint(runner, metrics)

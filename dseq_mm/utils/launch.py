@@ -317,6 +317,12 @@ def _check_length(loop):
         number = getattr(loop, f'_{name}', None)
         if number is not None and number < 1:
             raise ValueError(f'train_cfg.{name} is {number}: train for 1 or more')
+    interval = getattr(loop, 'val_interval', 1)
+    if isinstance(interval, int) and interval < 1:
+        raise ValueError(
+            f'train_cfg.val_interval is {interval}: set 1 or more; --no-validate '
+            'trains without validation'
+        )
 
 
 def _check_best(runner):

@@ -2,7 +2,10 @@
 
 import json
 import math
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import master_only
 
@@ -46,3 +49,25 @@ def _plain(value):
         return [_plain(item) for item in value]
     is_float = isinstance(value, float)
     return None if is_float and not math.isfinite(value) else value
+
+
+def missing_best(keys: Iterable[str], metrics: Mapping[str, Any]) -> str:
+    """Tell which metric of ``save_best`` was not measured; that costs no epoch.
+
+    Args:
+        keys: Names that ``save_best`` has, or 'auto'.
+        metrics: What the validation measured, by name.
+
+    Returns:
+        A warning; empty if all were.
+    """
+    missing = next((key for key in keys if key not in (*metrics, 'auto')), None)
+    if missing is None:
+        return ''
+    near = next(iter(get_close_matches(missing, list(metrics), 1, 0.3)), '')
+    meant = f'; did you mean {near!r}?' if near else '.'
+    return (
+        f'save_best={missing!r} is not among what the validation measures '
+        f'({", ".join(metrics) or "nothing"}){meant} No best checkpoint is kept; the '
+        'regular ones are.'
+    )

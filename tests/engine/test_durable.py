@@ -272,6 +272,17 @@ def test_the_best_one_is_there_until_a_better_one_is(tmp_path, monkeypatch):
     assert newest_checkpoint(tmp_path)[0].name == 'epoch_3.pth'
 
 
+@pytest.mark.parametrize('name', ['accuracy', ['acc', 'acg']])
+def test_a_best_metric_that_is_not_measured_costs_no_epoch(tmp_path, name):
+    options = dict(save_best=name, rule='greater', epochs=2)
+    runner, said = build(tmp_path, scores=[1, 2], **options), []
+    runner.logger.warning = said.append
+    runner.train()
+    assert listing(tmp_path) == ['epoch_1.pth', 'epoch_2.pth', 'last_checkpoint']
+    wanted = "validation measures (acc); did you mean 'acc'? No best"
+    assert sum(wanted in str(line) for line in said) == 2
+
+
 def test_of_best_ones_alone_one_is_kept(tmp_path):
     options = dict(save_best='acc', rule='greater', interval=-1, save_last=False)
     build(tmp_path, scores=[1, 2, 0], **options).train()

@@ -100,6 +100,7 @@ BUILT = {
     'model.backbone.arch=huuge': 'huuge',
     'model.head=None': r'IJEPA \(model\)',
     'train_cfg.max_epochs=0': 'train_cfg.max_epochs is 0',
+    'train_cfg.val_interval=0': 'train_cfg.val_interval is 0',
     'train_dataloader.batch_size=0': 'batch_size=0',
     'train_dataloader.batch_size=999': 'train_dataloader.batch_size',
     'train_dataloader.dataset.dataset.data_root=nowhere': 'nowhere',
