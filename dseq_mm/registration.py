@@ -101,6 +101,7 @@ class _Watch(MetaPathFinder):
         execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
+            """Execute one module, and leave the loader as it was."""
             del loader.exec_module
             self._execute(execute, module)
 

@@ -74,22 +74,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='GPUs of each run at a time: "0 1" is two runs at once, "0,1" one run on '
         'two',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='KEY=VALUE',
-        help='override settings of all configs',
-    )
-    parser.add_argument(
-        '--evaluate-options',
-        nargs='+',
-        action='extend',
-        default=[],
-        metavar='TASK.KEY=VALUE',
-        help='--cfg-options of tools/evaluate.py, which measures the large budgets',
-    )
+    for name, form, words in (
+        ('--cfg-options', 'KEY=VALUE', 'override settings of all configs'),
+        (
+            '--evaluate-options',
+            'TASK.KEY=VALUE',
+            '--cfg-options of tools/evaluate.py, which measures the large budgets',
+        ),
+    ):
+        parser.add_argument(
+            name, nargs='+', action='extend', default=[], metavar=form, help=words
+        )
     parser.add_argument(
         '--dry-run', action='store_true', help='list the commands and do nothing'
     )

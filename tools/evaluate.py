@@ -41,16 +41,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         'checkpoint', help='pre-training checkpoint or exported backbone'
     )
+    known = ', '.join(tables.TASKS)
     parser.add_argument(
-        '--tasks',
-        required=True,
-        help=f'comma-separated: {", ".join(tables.TASKS)}; or all',
+        '--tasks', required=True, help=f'comma-separated: {known}; or all'
     )
     parser.add_argument(
-        '--tables',
-        type=Path,
-        metavar='FILE',
-        help='Python file with TASKS of your own',
+        '--tables', type=Path, metavar='FILE', help='Python file with your own TASKS'
     )
     parser.add_argument(
         '--out',
@@ -59,10 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '(work_dirs/evaluate_NAME_SHA256)',
     )
     parser.add_argument(
-        '--seeds',
-        type=command.seed_list,
-        default='0',
-        help='comma-separated, such as 0,1,2',
+        '--seeds', type=command.seed_list, default='0', help='such as 0,1,2'
     )
     parser.add_argument(
         '--random-init',

@@ -69,6 +69,7 @@ class DataHook(Hook):
         heads = head_classes(unwrap(runner.model))
 
         def agree() -> str | None:
+            """Compare the classes of validation and training."""
             if 'val' not in data:
                 return None
             wanted = class_names(data['train'])

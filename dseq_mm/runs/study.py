@@ -30,6 +30,7 @@ from .protocol import (
     settings_text,
     split_options,
 )
+from .tasks import check_names
 
 EVALUATE = 'evaluate'
 
@@ -90,6 +91,8 @@ def plan_study(study: Study, tables: Sequence[Table]) -> tuple[list[Job], list[s
     """
     read_options(study.options)
     split_options(study.probe)
+    if study.measure.tasks:
+        check_names(study.measure.tasks)
     rows: dict[str, Row] = {}
     for row in (row for table in tables for row in table.rows):
         other = rows.setdefault(row.name, row)
@@ -182,10 +185,13 @@ def _reader(budget: Budget) -> Callable[[Path], dict[str, float]]:
             metrics = read_json(folder / METRICS)
         else:
             names = {'knn': '{key}', 'linear': 'linear_last4'}
+            rows = read_json(folder / EVALUATE / 'table.json').get('rows', [])
             metrics = {
                 names.get(row['task'], '{task} {key}').format(**row): row['mean']
-                for row in read_json(folder / EVALUATE / 'table.json')['rows']
+                for row in rows
             }
+        if not metrics:
+            raise ValueError('nothing was measured')
         for name, value in metrics.items():
             if not isinstance(value, int | float) or not math.isfinite(value):
                 raise ValueError(f'{name} is {value}')

@@ -56,7 +56,7 @@ def _read(study: Study, row: Row, settings: str | None) -> dict[int | None, dict
     known = {}
     for path in sorted((study.out / row.name).glob(f'*/{RECORD}')):
         record = read_record(path.parent)
-        if record['settings'] == settings:
+        if record.get('settings') == settings:
             known[record['seed']] = record | dict(status=status_of(record))
     return known
 

@@ -21,12 +21,22 @@ class Row:
         paper: The paper's figure, see :data:`PAPER`; None if it has none.
         start: ``'train'``, ``'init'`` (the network before any training) or ``'pixels'``
             (raw pixels as features).
+
+    Raises:
+        ValueError: ``start`` is another.
     """
 
     label: str
     config: str
     paper: float | None = None
     start: str = 'train'
+
+    def __post_init__(self) -> None:
+        if self.start not in ('train', 'init', 'pixels'):
+            raise ValueError(
+                f"the row {self.label!r} has start={self.start!r}: give 'train', "
+                "'init' or 'pixels'"
+            )
 
     @property
     def name(self) -> str:
@@ -69,6 +79,10 @@ class Table:
         differences: By default of the first row to each other trained one.
         more: Further differences.
         paper: What the figures of the rows are.
+
+    Raises:
+        ValueError: Two rows have one label, or a difference is of rows that the table
+            does not have.
     """
 
     title: str
@@ -77,15 +91,28 @@ class Table:
     more: tuple[Contrast, ...] = ()
     paper: str = PAPER
 
+    def __post_init__(self) -> None:
+        labels = [row.label for row in self.rows]
+        if len({*labels}) < len(labels):
+            raise ValueError(f'{self.title!r} has two rows of one label: {labels}')
+        for contrast in self.differences + self.more:
+            for row in contrast.plus + contrast.minus:
+                if row.label not in labels:
+                    raise ValueError(
+                        f'{self.title!r} has no row {row.label!r}, of which the '
+                        f'difference {contrast.label!r} is'
+                    )
+
     def contrasts(self) -> tuple[Contrast, ...]:
         """The differences to be reported.
 
         Returns:
             Contrasts of this table's rows.
         """
-        first, *others = [row for row in self.rows if row.start == 'train']
+        trained = [row for row in self.rows if row.start == 'train']
         each = tuple(
-            Contrast(f'{first.label} - {row.label}', (first,), (row,)) for row in others
+            Contrast(f'{trained[0].label} - {row.label}', (trained[0],), (row,))
+            for row in trained[1:]
         )
         return (self.differences or each) + self.more
 

@@ -89,6 +89,7 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """
 
     def read(text: str) -> int:
+        """Read a number; argparse reports what is wrong."""
         try:
             number = int(text)
         except ValueError:

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
+
+from .command import nearest
 
 
 @master_only
@@ -64,7 +65,7 @@ def missing_best(keys: Iterable[str], metrics: Mapping[str, Any]) -> str:
     missing = next((key for key in keys if key not in (*metrics, 'auto')), None)
     if missing is None:
         return ''
-    near = next(iter(get_close_matches(missing, list(metrics), 1, 0.3)), '')
+    near = nearest(missing, metrics, 0.3)
     meant = f'; did you mean {near!r}?' if near else '.'
     return (
         f'save_best={missing!r} is not among what the validation measures '

@@ -51,6 +51,14 @@ def test_what_a_file_defines_is_added(tmp_path, known):
         ('TABLES = {1: 2}', 'TABLES is a dict of names'),
         ("TASKS = {'pets': 3}", r"TASKS\['pets'\] is no Task"),
         (FILE.replace("{'mine'", "{'order'"), "the name 'order' is taken"),
+        (FILE.replace("'mine_{budget}.py'", "'a', start='int'"), "start='int': give"),
+        (FILE.replace("Row('mine'", "Row('DSeq-JEPA'"), 'two rows of one label'),
+        (
+            FILE.replace(
+                'OTHER))', "MINE), (Contrast('d', (MINE,), (OTHER,)),))"
+            ).replace('(MINE, MINE)', '(MINE,)'),
+            "no row 'DSeq-JEPA', of which the difference 'd' is",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, text, message):

@@ -16,8 +16,9 @@ def config(**settings):
     head = dict(type='LinearClsHead', num_classes=3, in_channels=32)
     neck = dict(type='GlobalAveragePooling')
     model = dict(type='ImageClassifier', backbone=backbone, neck=neck, head=head)
-    scales = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
-    loader = dict(dataset=dict(type='CustomDataset', pipeline=scales))
+    # FeatureExtractor reads how to load an image from there
+    pipeline = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
+    loader = dict(dataset=dict(type='CustomDataset', pipeline=pipeline))
     return Config(dict(model=model, test_dataloader=loader))
 
 

@@ -21,6 +21,7 @@ def check_masks(annotations: list[dict], images: list[dict], found: Findings) ->
             kinds.setdefault(kind, []).append(annotation)
 
     def told(kind: str) -> str:
+        """Name the annotations of a kind."""
         ids = [annotation['id'] for annotation in kinds[kind]]
         return show(ids, 'annotations', len(annotations))
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from dseq_mm.runs import Engine, plan_study
 from dseq_mm.runs.engine import lock
 from dseq_mm.runs.study import check_data
 from dseq_mm.runs.table import grid
-from dseq_mm.tables import TABLES, Row, Table
+from dseq_mm.tables import TABLES, Budget, Row, Table
 from dseq_mm.utils.processes import check_devices
 
 
@@ -307,3 +308,21 @@ def test_cells_cannot_break_the_table():
         '|--------|------|',
         '| x y    | 1\\|2 |',
     ]
+
+
+def test_a_budget_names_tasks_that_there_are(bench):
+    asked = replace(bench.study(), measure=Budget('own', 'knn,linaer', 'vitb16'))
+    with pytest.raises(ValueError, match="'linaer' is no task; did you mean 'linear'"):
+        plan_study(asked, [])
+
+
+def test_a_table_of_untrained_rows_has_no_differences():
+    assert Table('t', (Row('a', 'x', start='init'),)).contrasts() == ()
+
+
+def test_a_table_of_the_suite_without_rows_is_a_failed_run(bench):
+    tool = bench.tools / 'evaluate.py'
+    tool.write_text(tool.read_text().replace('dict(rows=rows)', '{}'))
+    good, table = bench.run(seeds=(0,), budget='vitb16_600e')
+    assert not good
+    assert table['DSeq']['0']['reason'] == 'nothing was measured'
