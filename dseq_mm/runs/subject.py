@@ -23,6 +23,8 @@ from ..transfer.contents import (
 )
 from ..utils.configs import resolve_config
 
+# what a resume may change, but a pre-training began with
+_START = re.compile(r'model\.(warm_start|.*init_cfg\.checkpoint)')
 _IMAGES = 1_281_167  # of ImageNet-1K
 # how fast it is computed, and what has been compared as batch and epochs
 _HARMLESS = re.compile(
@@ -153,7 +155,9 @@ def other_settings(
     Returns:
         What differs; also that it cannot be compared.
     """
-    if not run or 'settings' not in run:
+    run = run if isinstance(run, dict) else {}
+    settings, files = run.get('settings'), run.get('files')
+    if not isinstance(settings, dict):
         return ['the file does not say with which settings it was pre-trained']
     try:
         name = f'{PREFIXES.get(method, method)}_{ARCHITECTURES[arch].pretraining}'
@@ -168,7 +172,7 @@ def other_settings(
     found = dict(
         epochs=epoch,
         batch=run.get('global_batch'),
-        images=(run.get('files') or {}).get('number'),
+        images=files.get('number') if isinstance(files, dict) else None,
     )
     if run.get('max_epochs') != wanted['epochs']:  # the schedules follow them
         found['epochs'] = run.get('max_epochs')
@@ -177,7 +181,12 @@ def other_settings(
         for key in wanted
         if found[key] != wanted[key]
     ]
-    pairs = sum(compare_settings(run['settings'], settings_of(cfg)), [])
+    told += [
+        f'pre-trained from the weights of {value}'
+        for name, value in settings.items()
+        if _START.fullmatch(name) and value
+    ]
+    pairs = sum(compare_settings(settings, settings_of(cfg)), [])
     kept = [pair for pair in pairs if not _HARMLESS.fullmatch(pair.name)]
     more = [f'and {len(kept) - 3} other settings'] if len(kept) > 3 else []
     return told + [_told(pair) for pair in kept[:3]] + more

@@ -250,7 +250,8 @@ def _pretraining(run: Any) -> dict | None:
     if not isinstance(run, dict):
         return None
     names = ('settings', 'global_batch', 'max_epochs')
-    images = dict(number=(run.get('files') or {}).get('number'))
+    files = run.get('files')
+    images = dict(number=files.get('number') if isinstance(files, dict) else None)
     return {name: run.get(name) for name in names} | dict(files=images)
 
 

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from dseq_mm.engine.record import settings_of
-from dseq_mm.runs.subject import read_subject
+from dseq_mm.runs.subject import other_settings, read_subject
 from dseq_mm.runs.tasks import choose_tasks
 from dseq_mm.runs.transfer_table import paper_figure
 from dseq_mm.tables import TASKS
@@ -168,6 +168,7 @@ def pretrained(tmp_path, epoch=600, images=1_281_167, **changes):
             dict(options={'optim_wrapper.optimizer.lr': 0.002}),
             'optimizer.lr 0.002 instead of 0.001',
         ),
+        (dict(options={'model.warm_start': 'a.pth'}), 'from the weights of a.pth'),
         (dict(epoch=300), 'with 300 epochs instead of 600'),
         (dict(max_epochs=100), 'with 100 epochs instead of 600'),
         (dict(global_batch=256), 'with 256 batch instead of 2048'),
@@ -184,3 +185,9 @@ def test_figures_of_the_paper_need_its_settings(tmp_path, changes, reason):
         figure, note = paper_figure(read_subject(file), record, metric)
         assert figure == (None if reason else 73.5)
         assert reason in note
+
+
+@pytest.mark.parametrize('run', [None, 'a run', 3, {}, dict(settings=[1], files=2)])
+def test_a_record_of_another_kind_is_none(run):
+    (told,) = other_settings(run, 600, 'DSeqJEPA', 'vitb16')
+    assert 'does not say with which settings' in told
