@@ -11,6 +11,7 @@ import pytest
 from dseq_mm.runs import Engine, Study, plan_study
 from dseq_mm.runs.study_table import write_tables
 from dseq_mm.tables import BUDGETS, Contrast, Row, Table
+from tests.runs.stubs import TRAIN
 
 HEAD = """\
 import json, os, pathlib, shutil, sys
@@ -25,12 +26,7 @@ if os.environ.get('STUB_FAIL') and os.environ['STUB_FAIL'] in ' '.join(sys.argv)
     sys.exit('the stub was told to fail')
 """
 STUBS = dict(
-    train="""
-        work = pathlib.Path(option('--work-dir'))
-        work.mkdir(parents=True, exist_ok=True)
-        shutil.copy(os.environ['STUB_CHECKPOINT'], work / 'epoch_1.pth')
-        (work / 'last_checkpoint').write_text('elsewhere/epoch_1.pth')
-    """,
+    train=TRAIN,
     knn="""
         values = {'knn_last': 1.0, 'linear_last': 91.0}
         if '--init' in arguments:

@@ -14,16 +14,12 @@ from mmpretrain.models import VisionTransformer
 
 from dseq_mm.runs import Engine, Plan, Subject, plan_transfer, protocol
 from dseq_mm.runs.transfer_table import write_table
+from tests.runs.stubs import TRAIN
 
 DIGIT_LISTS = ('digitscenes/scenes/annotations/instances_val',)
 DIGITS = dict(embed_dims=96, num_layers=4, num_heads=3, feedforward_channels=192)
 STUBS = dict(
-    train="""
-        work = pathlib.Path(option('--work-dir'))
-        work.mkdir(parents=True, exist_ok=True)
-        shutil.copy(os.environ['STUB_CHECKPOINT'], work / 'epoch_1.pth')
-        (work / 'last_checkpoint').write_text('elsewhere/epoch_1.pth')
-    """,
+    train=TRAIN,
     test="""
         assert pathlib.Path(sys.argv[2]).name == 'epoch_1.pth'
         assert pathlib.Path(sys.argv[2]).is_file()
