@@ -329,7 +329,9 @@ class DurableCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         """Save the best, if it is; its predecessor goes after that. See the host."""
-        if warning := missing_best(self.key_indicators or (), metrics):
+        if not self.save_best:
+            return
+        if warning := missing_best(self.key_indicators, metrics):
             runner.logger.warning(warning)
             return
         before = len(self._superseded)

@@ -283,6 +283,11 @@ def test_a_best_metric_that_is_not_measured_costs_no_epoch(tmp_path, name):
     assert sum(wanted in str(line) for line in said) == 2
 
 
+def test_a_validation_without_a_best_one(tmp_path):
+    build(tmp_path, scores=[1, 2], epochs=2).train()
+    assert listing(tmp_path) == ['epoch_1.pth', 'epoch_2.pth', 'last_checkpoint']
+
+
 def test_of_best_ones_alone_one_is_kept(tmp_path):
     options = dict(save_best='acc', rule='greater', interval=-1, save_last=False)
     build(tmp_path, scores=[1, 2, 0], **options).train()
