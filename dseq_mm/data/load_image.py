@@ -106,9 +106,15 @@ class LoadImage(LoadImageFromFile):
         return results
 
     def _read(self, path: str) -> bytes:
-        if self.file_client_args is None:
-            return fileio.get(path, backend_args=self.backend_args)
-        return fileio.FileClient.infer_client(self.file_client_args, path).get(path)
+        try:
+            if self.file_client_args is None:
+                return fileio.get(path, backend_args=self.backend_args)
+            return fileio.FileClient.infer_client(self.file_client_args, path).get(path)
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # such as a folder of that name
+            reason = error.strerror or str(error)
+            raise OSError(f'{printable(path)}: {reason}') from error
 
     def _decode(self, content: bytes, path: str) -> np.ndarray:
         try:

@@ -180,6 +180,7 @@ def encoded(kind):
 
 DAMAGE = dict(
     missing=None,
+    folder=None,
     empty=b'',
     text=b'this is no image',
     bomb=encoded('png')[:16] + b'\0\0\x75\x30' * 2 + encoded('png')[24:],
@@ -201,8 +202,10 @@ def test_unreadable_image_is_replaced_counted_and_named(folder, caplog, kind, ba
     load = dict(LOAD, imdecode_backend=backend)
     dataset = keyed(folder, [load, *AUGMENT[1:]])
     path = damage(dataset, 2, DAMAGE[kind] or b'')
-    if kind == 'missing':
+    if kind in ('missing', 'folder'):
         os.remove(path)
+    if kind == 'folder':
+        os.mkdir(path)
     logger = MMLogger.get_current_instance()  # does not pass on to the root logger
     logger.addHandler(caplog.handler)
     try:

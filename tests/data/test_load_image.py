@@ -14,6 +14,7 @@ from PIL import Image, TiffImagePlugin
 
 from dseq_mm.data import LoadImage
 from dseq_mm.data.load_image import MAX_PIXELS
+from dseq_mm.utils.command import is_told
 
 RANDOM = np.random.RandomState(0)
 COLOR = RANDOM.randint(0, 256, (9, 12, 3)).astype(np.uint8)
@@ -255,6 +256,13 @@ def test_arguments():
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='gone.png'):
         LoadImage()({'img_path': str(tmp_path / 'gone.png')})
+
+
+def test_a_folder_is_no_image(tmp_path):
+    with pytest.raises(OSError, match='x.png: Is a directory') as caught:
+        (tmp_path / 'x.png').mkdir()
+        LoadImage()({'img_path': str(tmp_path / 'x.png')})
+    assert is_told(caught.value)
 
 
 def test_it_is_found_from_every_library():

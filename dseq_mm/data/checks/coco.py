@@ -220,8 +220,8 @@ def _check_images(dataset: Any, images: list[dict], found: Findings) -> None:
     missing = missing_files(os.path.join(prefix, i['file_name']) for i in images)
     if missing:
         found.errors.append(
-            f'{show(missing, "listed images", len(images))} do not exist: check '
-            'data_root and data_prefix.img'
+            f'{show(missing, "listed images", len(images))} do not exist as files: '
+            'check data_root and data_prefix.img'
         )
     flat = [
         i['file_name']

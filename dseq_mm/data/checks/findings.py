@@ -50,7 +50,7 @@ def show(things: Sequence, what: str, total: int | None = None) -> str:
 
 
 def missing_files(paths: Iterable[str]) -> list[str]:
-    """Find those files that do not exist; their folders are listed, once each.
+    """Find those that are no files; their folders are listed, once each.
 
     Args:
         paths: Names of local files; others are taken to exist.
@@ -66,7 +66,12 @@ def missing_files(paths: Iterable[str]) -> list[str]:
         folder, name = os.path.split(path)
         if folder not in listed:
             try:
-                listed[folder] = set(os.listdir(folder or '.'))
+                with os.scandir(folder or '.') as entries:
+                    listed[folder] = {
+                        entry.name
+                        for entry in entries
+                        if not entry.is_dir(follow_symlinks=False)
+                    }
             except OSError:
                 listed[folder] = set()
         if name not in listed[folder]:

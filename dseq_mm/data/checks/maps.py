@@ -76,8 +76,8 @@ def _check_listing(dataset: Any, images: list, maps: list, found: Findings) -> N
     listed = bool(dataset.ann_file) and not os.path.isdir(dataset.ann_file)
     if listed and (missing := missing_files(images)):
         found.errors.append(
-            f'{show(missing, "listed images", len(images))} do not exist: check '
-            f'data_prefix.img_path, {dataset.ann_file} and img_suffix={suffix!r}'
+            f'{show(missing, "listed images", len(images))} do not exist as files: '
+            f'check data_prefix.img_path, {dataset.ann_file} and img_suffix={suffix!r}'
         )
     inner = dataset.data_prefix.get('seg_map_path')
     others = []

@@ -122,6 +122,13 @@ def test_errors_are_named(checked, change, words, more):
     assert any(words in line and more in line for line in errors), errors
 
 
+def test_a_folder_is_no_image(checked, tmp_path):
+    (tmp_path / 'images/0.png').unlink()
+    (tmp_path / 'images/0.png').mkdir()
+    (error,) = checked().errors
+    assert '1 of 3' in error and '0.png' in error and 'do not exist as files' in error
+
+
 WARNINGS = [
     (first('annotations', area=0), 'left out', '1 of 6'),
     (first('annotations', bbox=[2, 2, 0, 4]), 'left out', '1 of 6'),
