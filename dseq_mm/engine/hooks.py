@@ -125,5 +125,8 @@ def image_files(data_batch) -> list[str]:
     Returns:
         Paths, or an empty list.
     """
-    samples = data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
-    return [str(sample.get('img_path', 'unknown')) for sample in samples]
+    samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
+    if not isinstance(samples, list | tuple):
+        return []
+    known = (sample for sample in samples if hasattr(sample, 'get'))
+    return [str(sample.get('img_path', 'unknown')) for sample in known]

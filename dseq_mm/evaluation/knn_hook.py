@@ -216,10 +216,10 @@ class KNNHook(Hook):
                 elif shards[name]['labels'] is None:
                     raise ValueError(f'an image of the {name} has no label')
         except Exception as error:
-            reason = _line(error)
+            reason = failure_line(error)
         failed = [text for text in all_gather_object(reason) if text]
         if failed:
-            _free_memory()
+            free_memory()
             return None, failed[0]
         found = {
             name: gather_shards(shards.pop(name), len(loader.dataset))
@@ -230,8 +230,8 @@ class KNNHook(Hook):
             try:
                 outcome[0] = self._compare(runner.model, **found)
             except Exception as error:
-                outcome[1] = _line(error)
-                _free_memory()
+                outcome[1] = failure_line(error)
+                free_memory()
         broadcast_object_list(outcome)
         return outcome[0], outcome[1]
 
@@ -244,15 +244,22 @@ class KNNHook(Hook):
         return knn_metrics(bank, query, self.k, self.temperature, device)
 
 
-def _line(error: Exception) -> str:
-    """What went wrong, in one line."""
+def failure_line(error: Exception) -> str:
+    """Say in one line what went wrong in the midst of a training.
+
+    Args:
+        error: The error.
+
+    Returns:
+        Its type and text.
+    """
     lines = str(error).strip().splitlines() or ['']
     # of an error in a data worker the last line is the error, the others its traceback
     text = lines[-1] if ' in DataLoader worker process' in lines[0] else lines[0]
     return f'{type(error).__name__}: {text}'
 
 
-def _free_memory() -> None:
-    """Give back what a failed measurement has taken of the device, for the training."""
+def free_memory() -> None:
+    """Give back what a failed measurement has taken of the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

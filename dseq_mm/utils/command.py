@@ -1,8 +1,8 @@
 """What all command-line tools share: how their arguments are wrong, how they end.
 
 A user's error is one line on stderr and exit status 2, with a traceback if ``--debug``
-is among the arguments. What breaks in the midst of a training, which no user could
-have avoided, keeps its traceback and has status 1.
+is among the arguments. What breaks after the first step of a training, which no user
+could have avoided, keeps its traceback and has status 1.
 
 Nothing is imported here but Python's own modules: the doctor uses it.
 """
@@ -33,18 +33,18 @@ _PATIENCE = 3
 
 
 class _Work:
-    """Whether all is built and the work goes on."""
+    """Whether the work goes on, with its first step behind it."""
 
     begun = False
 
 
 def begin_work() -> None:
-    """Note that all is built: what fails from now on is unexpected."""
+    """Note that all is built and has worked: what fails from now on is unexpected."""
     _Work.begun = True
 
 
 def work_has_begun() -> bool:
-    """Tell whether all is built.
+    """Tell whether the first step is done.
 
     Returns:
         True if it is.
@@ -218,11 +218,12 @@ def run(main: Callable[[Sequence[str]], int | None], argv: list[str] | None = No
         return _leave(USER_ERROR)
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, place: str = '') -> str:
     """Say in one line what an error says.
 
     Args:
         error: The error.
+        place: What it is in, for an error that is not of our making.
 
     Returns:
         Its text; of one that is not of our making with its type, if that helps.
@@ -238,9 +239,11 @@ def explain(error: Exception) -> str:
     if isinstance(error, (*_SENTENCES, ImportError)) and ours:
         return text
     name = type(error).__name__
+    if isinstance(error, AssertionError) and not text:
+        text = traceback.extract_tb(error.__traceback__)[-1].line or ''
     known = text and isinstance(error, ValueError | OSError | ImportError)
     text = text if known else f'{name}: {text}' if text else name
-    return f'{text} ({_DEBUG} shows where)'
+    return f'{text} ({place and f"in {place}; "}{_DEBUG} shows where)'
 
 
 def _one_line(text: str) -> str:

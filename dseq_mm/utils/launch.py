@@ -17,13 +17,12 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed
-from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..engine.preemption import TrainingInterrupted
 from .building import name_parts
-from .command import begin_work, check_folder
+from .command import check_folder
 from .configs import (
     BUDGET_VARIABLE,
     bare_type,
@@ -32,6 +31,7 @@ from .configs import (
     read_config,
     resolve_config,
 )
+from .first_step import FirstStepHook
 from .metrics import write_metrics
 from .options import add_options_argument
 from .processes import check_launcher, leave_group, process_rank
@@ -266,9 +266,10 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
             runner = build(cfg)
         for note in notes:
             runner.logger.info(note)
-        runner.register_hook(_WorkHook(), 'LOWEST')
+        first = FirstStepHook()
+        runner.register_hook(first)
         try:
-            with name_parts(cfg):
+            with name_parts(cfg), first.explained():
                 if method == 'train':
                     _check_epoch(runner.train_loop)
                     _check_length(runner.train_loop)
@@ -289,18 +290,6 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
         finally:
             # after an error too: a progress bar would hide what is printed next
             runner.call_hook('close_bar')
-
-
-class _WorkHook(Hook):
-    """Notes when all is built and the first batch is due."""
-
-    def before_train_epoch(self, runner) -> None:
-        """Note it for a training."""
-        begin_work()
-
-    def before_test_epoch(self, runner) -> None:
-        """Note it for a test."""
-        begin_work()
 
 
 def _leave_status(interrupted):

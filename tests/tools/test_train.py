@@ -160,7 +160,7 @@ def test_bar_goes_when_training_fails(config, load_tool, monkeypatch):
     monkeypatch.setattr(
         MODELS.get('ToyForTools'), 'train_step', lambda *args, **kwargs: 1 / 0
     )
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ValueError, match='ZeroDivisionError'):
         load_tool('train').main([str(config)])
     assert len(closed) == 1
 
