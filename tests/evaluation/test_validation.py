@@ -1,5 +1,6 @@
 """A validation is tried before the training, and never ends it."""
 
+import os
 import random
 
 import numpy as np
@@ -95,7 +96,8 @@ class Count(BaseMetric):
         assert len(results) > 2, 'few images'
         if self.fail:
             raise ZeroDivisionError('no number')
-        return dict(images=len(results), batches=len(self.seen))
+        images = {sample['img_path'] for sample in results}
+        return dict(images=len(images), batches=len(self.seen))
 
 
 class Start(Hook):
@@ -310,6 +312,7 @@ def worker(rank, file, out):
         'gloo', init_method=f'file://{file}', rank=rank, world_size=2
     )
     torch.set_num_threads(1)
+    os.chdir(os.path.dirname(out))  # the host collects results in a folder there
     found = {}
     # image 5 is one of the second process, metrics are computed by the first one
     for name, changes in (
