@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 
 import dseq_mm  # noqa: F401
 from dseq_mm.engine.schedules import apply_schedules
-from dseq_mm.transfer import DenseViT
+from dseq_mm.models import DenseViT
 
 FOLDER = Path(__file__).parents[1] / 'configs' / 'transfer'
 CONFIGS = sorted(FOLDER.glob('*.py'))

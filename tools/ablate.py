@@ -18,12 +18,12 @@ from pathlib import Path
 import torch
 
 from dseq_mm import runs, tables
+from dseq_mm.cli.processes import check_devices
 from dseq_mm.runs.engine import commands
 from dseq_mm.runs.study import check_data
 from dseq_mm.runs.study_table import write_tables
 from dseq_mm.utils import command
 from dseq_mm.utils.configs import BUDGET_VARIABLE
-from dseq_mm.utils.processes import check_devices
 from dseq_mm.utils.stack import installed_versions
 
 TOOLS = Path(__file__).resolve().parent

@@ -12,9 +12,10 @@ per check, and exit status 1 if there is a problem. docs/data.md says more.
 import argparse
 import sys
 
-from dseq_mm.utils import command, launch
+from dseq_mm.cli import launch
+from dseq_mm.cli.options import add_options_argument
+from dseq_mm.utils import command
 from dseq_mm.utils.configs import read_config
-from dseq_mm.utils.options import add_options_argument
 
 try:
     from dseq_mm.data.layout import DATA_SETS, check
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
         number, what = check_folder(args.paths, args.samples), ', '.join(args.paths)
     elif args.name == 'config':
-        from dseq_mm.data.checks.config import check_config
+        from dseq_mm.cli.config_checks import check_config
 
         what = args.paths[0]
         cfg = read_config(what)

@@ -36,7 +36,7 @@ fi
 TOOLS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
-    exec python -m dseq_mm.utils.torchrun \
+    exec python -m dseq_mm.cli.torchrun \
     --nnodes="${NNODES:-1}" \
     "${PLACE[@]}" \
     --nproc_per_node="$GPUS" \

@@ -40,7 +40,7 @@ trap 'rm -f "$DSEQ_MM_STATUS"' EXIT
 
 set -m # in a process group of its own: the signals come by us alone
 PYTHONPATH="$TOOLS/..${PYTHONPATH:+:$PYTHONPATH}" \
-    python -m dseq_mm.utils.torchrun \
+    python -m dseq_mm.cli.torchrun \
     --nnodes="${NNODES:-1}" \
     "${PLACE[@]}" \
     --nproc_per_node="$GPUS" \

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from dseq_mm import runs, tables
+from dseq_mm.cli.processes import check_gpus
+from dseq_mm.cli.resume import check_file
 from dseq_mm.runs.engine import commands
 from dseq_mm.runs.tasks import check_names
 from dseq_mm.runs.transfer_table import write_table
 from dseq_mm.utils import command
-from dseq_mm.utils.processes import check_gpus
-from dseq_mm.utils.resume import check_file
 from dseq_mm.utils.stack import installed_versions
 
 TOOLS = Path(__file__).resolve().parent

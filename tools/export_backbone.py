@@ -2,9 +2,9 @@
 
 import sys
 
+from dseq_mm.cli.resume import check_file
 from dseq_mm.transfer.export import LAYOUTS, export_backbone, loading_snippet
 from dseq_mm.utils import command
-from dseq_mm.utils.resume import check_file
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 
 from mmengine.device import get_device
 
+from dseq_mm.cli import launch
+from dseq_mm.cli.building import name_parts
+from dseq_mm.cli.options import add_options_argument
+from dseq_mm.cli.resume import check_file
 from dseq_mm.evaluation.knn import extract_config, hook_settings, knn_metrics
 from dseq_mm.evaluation.probe import linear_accuracy
 from dseq_mm.transfer.checkpoint import install_safe_loader
-from dseq_mm.utils import command, launch
-from dseq_mm.utils.building import name_parts
+from dseq_mm.utils import command
 from dseq_mm.utils.configs import read_config
-from dseq_mm.utils.metrics import save_metrics
-from dseq_mm.utils.options import add_options_argument
-from dseq_mm.utils.resume import check_file
+from dseq_mm.utils.files import write_json
 
 _NO_LABELS = '--linear needs labels: KNNHook has no query, or its bank none'
 
@@ -86,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     for name, value in metrics.items():
         print(f'{name:16} {value:8.2f}')
     if args.out:
-        save_metrics(metrics, args.out)
+        write_json(args.out, metrics)
 
 
 if __name__ == '__main__':

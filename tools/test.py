@@ -7,13 +7,14 @@ python tools/test.py CONFIG CHECKPOINT --out metrics.json --show-dir FOLDER
 import argparse
 import sys
 
+from dseq_mm.cli import launch
+from dseq_mm.cli.pictures import draw_predictions
+from dseq_mm.cli.processes import leave_group, prepare_distributed
+from dseq_mm.cli.resume import check_file
 from dseq_mm.transfer.checkpoint import install_safe_loader
-from dseq_mm.utils import command, launch
+from dseq_mm.transfer.start import fit_to_trained
+from dseq_mm.utils import command
 from dseq_mm.utils.metrics import write_metrics
-from dseq_mm.utils.pictures import draw_predictions
-from dseq_mm.utils.processes import leave_group, prepare_distributed
-from dseq_mm.utils.resume import check_file
-from dseq_mm.utils.transfer import fit_to_trained
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -8,11 +8,12 @@ python tools/train.py mask-rcnn_vitb16_25e_coco --checkpoint dseq_vitb16.pth
 import argparse
 import sys
 
+from dseq_mm.cli import launch, own_data
+from dseq_mm.cli.processes import leave_group, prepare_distributed
+from dseq_mm.cli.resume import NEWEST, set_resume
 from dseq_mm.transfer.checkpoint import install_safe_loader
-from dseq_mm.utils import command, launch, own_data
-from dseq_mm.utils.processes import leave_group, prepare_distributed
-from dseq_mm.utils.resume import NEWEST, set_resume
-from dseq_mm.utils.transfer import is_transfer, start_backbone, start_resumed
+from dseq_mm.transfer.start import is_transfer, start_backbone, start_resumed
+from dseq_mm.utils import command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -16,15 +16,16 @@ from mmengine.dataset import default_collate
 from mmpretrain.models.utils import to_2tuple
 from mmpretrain.registry import DATASETS, MODELS
 
+from dseq_mm.cli import launch
+from dseq_mm.cli.building import name_parts
+from dseq_mm.cli.options import add_options_argument
+from dseq_mm.cli.resume import check_file
 from dseq_mm.models import DiscriminativeMaskGenerator, TrainingClock
 from dseq_mm.transfer.checkpoint import install_safe_loader, load_checkpoint
 from dseq_mm.transfer.contents import check_finite, check_types, state_dict_of
 from dseq_mm.transfer.initialize import compare_keys
-from dseq_mm.utils import command, launch
-from dseq_mm.utils.building import name_parts
+from dseq_mm.utils import command
 from dseq_mm.utils.configs import read_config
-from dseq_mm.utils.options import add_options_argument
-from dseq_mm.utils.resume import check_file
 from dseq_mm.visualization import draw_regions
 
 

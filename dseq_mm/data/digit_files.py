@@ -17,7 +17,6 @@ lengths, boxes and areas are those of the masks. Classes are named '0' to '9'.
 """
 
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -37,6 +36,7 @@ from dseq_mm.data.digit_scenes import (
     sample_rng,
     segmentation_map,
 )
+from dseq_mm.utils.files import read_json, write_json
 
 MANIFEST = 'digitscenes.json'
 _VERSION = 1  # raise it whenever the same parameters give other pictures or files
@@ -93,7 +93,9 @@ def make_digit_scenes(
             _write_digits(partial, split, scans, size, digits, seed, digest)
             _write_scenes(partial, split, scans, scene_size, scenes, seed, digest)
         manifest = dict(version=_VERSION, parameters=parameters)
-        _write_json(partial / MANIFEST, {**manifest, 'sha256': digest.hexdigest()})
+        write_json(
+            partial / MANIFEST, {**manifest, 'sha256': digest.hexdigest()}, indent=None
+        )
         if _holds_build(out, parameters):  # another run was quicker
             return False
         if out.exists():
@@ -116,7 +118,7 @@ def read_manifest(out: str | Path) -> dict | None:
         no build.
     """
     path = Path(out) / MANIFEST
-    return json.loads(path.read_text()) if path.is_file() else None
+    return read_json(path) if path.is_file() else None
 
 
 def run_lengths(mask: np.ndarray) -> list[int]:
@@ -225,20 +227,18 @@ def _write_scenes(root: Path, split, scans, size, number, seed, digest) -> None:
         clevr.append(dict(img_path=f'{split}/{name}', gt_label=gt_label))
     categories = [dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)]
     coco = dict(images=images, annotations=instances, categories=categories)
-    _write_json(folder / 'annotations' / f'instances_{split}.json', coco)
+    write_json(folder / 'annotations' / f'instances_{split}.json', coco, indent=None)
     metainfo = dict(
         tasks=['count', 'distance'],
         num_classes=dict(count=COUNT_CLASSES, distance=DISTANCE_CLASSES),
     )
-    _write_json(
-        folder / f'clevr_{split}.json', dict(metainfo=metainfo, data_list=clevr)
+    write_json(
+        folder / f'clevr_{split}.json',
+        dict(metainfo=metainfo, data_list=clevr),
+        indent=None,
     )
 
 
 def _write_png(path: Path, image: np.ndarray, digest) -> None:
     Image.fromarray(image).save(path)
     digest.update(image.tobytes())
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content) + '\n')

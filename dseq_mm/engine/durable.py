@@ -15,8 +15,8 @@ from mmpretrain.registry import HOOKS
 
 from ..transfer.integrity import replace_durably
 from ..utils.metrics import missing_best
-from ..utils.work_dir import LAST_CHECKPOINT, newest_checkpoint
 from .optim_wrapper import gradients_pending
+from .work_dir import LAST_CHECKPOINT, newest_checkpoint
 
 _INTERRUPTED = 'interrupted.pth'
 _DRAFT = '.dseq_mm-draft'

@@ -19,9 +19,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from ..data.keyed_dataset import KeyedDataset
-from ..utils.arguments import check_arguments
-from ..utils.readers import LOADER
+from ..utils.arguments import arguments_of, check_arguments
 
+#: What a dataloader config may have.
+LOADER = arguments_of(DataLoader).names.keys() | {
+    'disable_subprocess_warning',
+    'num_batch_per_epoch',
+}
 Encoder = Callable[[Tensor], dict[str, Tensor]]
 
 

@@ -1,6 +1,7 @@
 """Algorithms, encoders, predictor, heads, mask generators and saliency proxies."""
 
 from ..clock import TrainingClock
+from .dense_vit import DenseViT
 from .ema import TargetEncoder
 from .encoder import EncodedImage, JEPAViT
 from .heads import (
@@ -19,6 +20,7 @@ from .mask_generators import (
     MultiBlockMaskGenerator,
     RasterMaskGenerator,
 )
+from .necks import ConcatPooling
 from .next_patch import NextPatchPredictor
 from .predictor import JEPAPredictor
 from .saliency import ClassTokenAttention, ClassTokenSimilarity, GradCAM, SaliencyProxy
@@ -27,8 +29,10 @@ __all__ = [
     'CJEPA',
     'ClassTokenAttention',
     'ClassTokenSimilarity',
+    'ConcatPooling',
     'DSeqCJEPA',
     'DSeqJEPA',
+    'DenseViT',
     'DiscriminativeMaskGenerator',
     'EncodedImage',
     'GradCAM',

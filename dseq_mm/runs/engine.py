@@ -15,8 +15,9 @@ from pathlib import Path
 from queue import Queue
 from typing import IO
 
+from ..engine.work_dir import newest_checkpoint
 from ..utils.configs import PACKAGE
-from ..utils.work_dir import newest_checkpoint
+from ..utils.files import write_json
 from .job import (
     LOG,
     METRICS,
@@ -27,7 +28,6 @@ from .job import (
     TRAINED,
     Job,
     read_record,
-    write_json,
 )
 
 

@@ -6,11 +6,12 @@ The folder of a run has ``run.json`` from its start on, ``result.json`` once it 
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ..utils.files import read_json
 
 RECORD, RESULT, LOG, METRICS = 'run.json', 'result.json', 'log.txt', 'metrics.json'
 TRAIN = 'train'
@@ -178,7 +179,7 @@ def read_record(folder: Path) -> dict:
         OSError: A file cannot be read.
     """
     result = folder / RESULT
-    return read_json(result if result.is_file() else folder / RECORD)
+    return read_facts(result if result.is_file() else folder / RECORD)
 
 
 def read_records(out: Path) -> list[tuple[Path, dict]]:
@@ -197,8 +198,8 @@ def read_records(out: Path) -> list[tuple[Path, dict]]:
     return [(folder, read_record(folder)) for folder in folders]
 
 
-def read_json(path: Path) -> dict:
-    """Read a file of ours.
+def read_facts(path: Path) -> dict:
+    """Read a file that a run has written.
 
     Args:
         path: The file.
@@ -207,39 +208,13 @@ def read_json(path: Path) -> dict:
         What it holds.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: It is damaged; with what to do.
         OSError: It cannot be read.
     """
     try:
-        found = json.loads(path.read_text(encoding='utf-8'))
-        if not isinstance(found, dict):
-            raise ValueError(f'a {type(found).__name__} and no object')
+        return read_json(path)
     except ValueError as error:
-        raise ValueError(f'{path} is damaged ({error}). {ANOTHER}') from error
-    return found
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is whole at any time.
-
-    Args:
-        path: The file; its folder is made.
-        text: What goes in.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'.{path.name}.{os.getpid()}')
-    draft.write_text(text, encoding='utf-8')
-    os.replace(draft, path)
-
-
-def write_json(path: Path, facts: dict) -> None:
-    """Write a file of ours, whole at any time.
-
-    Args:
-        path: The file; its folder is made.
-        facts: What goes in.
-    """
-    write_text(path, json.dumps(facts, indent=2) + '\n')
+        raise ValueError(f'{error}. {ANOTHER}') from error
 
 
 def digest(facts: Any) -> str:

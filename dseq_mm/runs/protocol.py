@@ -8,15 +8,15 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..cli.options import read_options
+from ..cli.valid_options import apply_options
 from ..data.checks.places import values_of
 from ..evaluation.knn import hook_settings
 from ..tables import TASKS
 from ..tables.kinds import Task
+from ..transfer.start import class_token_settings, is_transfer
 from ..utils.command import nearest
 from ..utils.configs import missing_advice, missing_libraries, read_config
-from ..utils.options import read_options
-from ..utils.transfer import class_token_settings, is_transfer
-from ..utils.valid_options import apply_options
 from .subject import Subject
 
 _RATE = 'optim_wrapper.optimizer.lr'

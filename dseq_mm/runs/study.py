@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from ..cli.options import read_options
 from ..data.checks.places import data_builds, missing_folders
 from ..tables import TASKS
 from ..tables.kinds import Budget, Row, Table
@@ -21,8 +22,7 @@ from ..utils.configs import (
     read_config,
     resolve_config,
 )
-from ..utils.options import read_options
-from .job import METRICS, RESUME, TRAIN, TRAINED, Job, Step, check_jobs, read_json
+from .job import METRICS, RESUME, TRAIN, TRAINED, Job, Step, check_jobs, read_facts
 from .protocol import (
     add_options,
     load_config,
@@ -182,10 +182,10 @@ def _reader(budget: Budget) -> Callable[[Path], dict[str, float]]:
     def read(folder: Path) -> dict[str, float]:
         """Read what ``tools/knn.py`` or ``tools/evaluate.py`` measured."""
         if not budget.tasks:
-            metrics = read_json(folder / METRICS)
+            metrics = read_facts(folder / METRICS)
         else:
             names = {'knn': '{key}', 'linear': 'linear_last4'}
-            rows = read_json(folder / EVALUATE / 'table.json').get('rows', [])
+            rows = read_facts(folder / EVALUATE / 'table.json').get('rows', [])
             metrics = {
                 names.get(row['task'], '{task} {key}').format(**row): row['mean']
                 for row in rows

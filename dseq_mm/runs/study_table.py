@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from ..tables.kinds import Contrast, Row, Table
-from .job import RECORD, Job, read_record, write_json, write_text
+from ..utils.files import write_json, write_text
+from .job import RECORD, Job, read_record
 from .study import Study
 from .table import (
     PAPER_HEADING,

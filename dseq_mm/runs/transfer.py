@@ -22,7 +22,7 @@ from .job import (
     Step,
     check_jobs,
     digest,
-    read_json,
+    read_facts,
     read_records,
 )
 from .subject import Subject
@@ -179,7 +179,7 @@ def _reader(task: Task) -> Callable[[Path], dict[str, float]]:
 
     def read(folder: Path) -> dict[str, float]:
         """Read the metrics that a tool has written."""
-        found = read_json(folder / METRICS)
+        found = read_facts(folder / METRICS)
         metrics = {}
         for metric in task.metrics:
             value = found.get(metric.key)

@@ -8,7 +8,8 @@ from statistics import fmean
 from ..tables import TASKS, paper
 from ..tables.kinds import Metric
 from ..transfer.contents import ARCHITECTURES
-from .job import LOG, read_records, write_json, write_text
+from ..utils.files import write_json, write_text
+from .job import LOG, read_records
 from .subject import Subject
 from .table import (
     PAPER_HEADING,

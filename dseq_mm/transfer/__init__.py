@@ -1,14 +1,10 @@
 """Taking the pre-trained backbone elsewhere: safe reading, export, strict loading."""
 
 from .checkpoint import install_safe_loader, load_checkpoint
-from .dense_vit import DenseViT
 from .export import export_backbone
 from .initialize import KeyReport, StrictPretrained, load_backbone
-from .necks import ConcatPooling
 
 __all__ = [
-    'ConcatPooling',
-    'DenseViT',
     'KeyReport',
     'StrictPretrained',
     'export_backbone',

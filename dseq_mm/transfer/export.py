@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..version import __version__
 from .checkpoint import DIGEST_KEY, METADATA_KEY, load_checkpoint, read_meta
 from .contents import (
     check_finite,
@@ -222,10 +223,6 @@ def _metadata(
     checkpoint: Path, meta: dict, state: dict, encoder: str, layout: str
 ) -> dict:
     """What the exported file says about itself; plain types only."""
-    try:
-        from dseq_mm import __version__ as version
-    except ImportError:  # not installed, run from a bare copy of this subpackage
-        version = None
     counts = {key: meta.get(key) for key in ('epoch', 'iter')}
     return dict(
         description=f'{encoder} encoder of a pre-training checkpoint, backbone alone',
@@ -241,7 +238,7 @@ def _metadata(
             sha256=file_sha256(checkpoint),
             **{k: n if isinstance(n, int) else None for k, n in counts.items()},
         ),
-        dseq_mm_version=version,
+        dseq_mm_version=__version__,
     )
 
 

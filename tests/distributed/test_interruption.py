@@ -8,9 +8,9 @@ import os
 import torch
 import torch.distributed as dist
 
+from dseq_mm.cli.processes import prepare_distributed
 from dseq_mm.engine import TrainingInterrupted
 from dseq_mm.transfer.checkpoint import load_checkpoint
-from dseq_mm.utils.processes import prepare_distributed
 from tests.distributed.test_two_processes import run_two
 from tests.end_to_end.runs import RecordHook, digits_config, train, write_images
 from tests.end_to_end.test_interruption import SignalHook  # noqa: F401

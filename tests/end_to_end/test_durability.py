@@ -13,8 +13,8 @@ from mmengine.fileio import LocalBackend
 
 from dseq_mm.engine import durable
 from dseq_mm.engine.durable import CheckpointNotWrittenError
+from dseq_mm.engine.work_dir import WorkDirLock, newest_checkpoint
 from dseq_mm.transfer.checkpoint import load_checkpoint
-from dseq_mm.utils.work_dir import WorkDirLock, newest_checkpoint
 from tests.end_to_end.runs import digits_config, train, write_images
 
 

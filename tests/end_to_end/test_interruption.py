@@ -9,8 +9,8 @@ from mmengine.registry import HOOKS
 
 from dseq_mm.engine import TrainingInterrupted
 from dseq_mm.engine.preemption import INTERRUPTED
+from dseq_mm.engine.work_dir import newest_checkpoint
 from dseq_mm.transfer.checkpoint import load_checkpoint
-from dseq_mm.utils.work_dir import newest_checkpoint
 from tests.end_to_end.runs import RecordHook, digits_config, train, write_images
 from tests.end_to_end.test_resume import same
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from dseq_mm.transfer import DenseViT
+from dseq_mm.models import DenseViT
 from tests.data import folders
 from tests.end_to_end import miniature
 from tests.end_to_end.runs import CONFIGS

@@ -21,8 +21,8 @@ from dseq_mm.engine.durable import (
     DurableBackend,
     DurableCheckpointHook,
 )
+from dseq_mm.engine.work_dir import newest_checkpoint
 from dseq_mm.transfer.checkpoint import load_checkpoint
-from dseq_mm.utils.work_dir import newest_checkpoint
 
 
 class Line(BaseModel):

@@ -12,8 +12,8 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 
 from dseq_mm.engine import durable
 from dseq_mm.engine.durable import CheckpointNotWrittenError, gradients_pending
+from dseq_mm.engine.work_dir import newest_checkpoint
 from dseq_mm.transfer.checkpoint import load_checkpoint
-from dseq_mm.utils.work_dir import newest_checkpoint
 from tests.engine.test_durable import (
     At,
     Line,

@@ -4,7 +4,7 @@ import pytest
 from mmengine.optim import build_optim_wrapper
 from torch import nn
 
-from dseq_mm.transfer import DenseViT
+from dseq_mm.models import DenseViT
 
 ARCH = dict(embed_dims=16, num_layers=3, num_heads=2, feedforward_channels=32)
 

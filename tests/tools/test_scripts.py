@@ -52,7 +52,7 @@ def test_dist_train_passes_arguments(tmp_path):
         NNODES='2', NODE_RANK='1', PORT='1234', MASTER_ADDR='10.0.0.1',
     )  # fmt: skip
     assert words[:7] == [
-        '-m', 'dseq_mm.utils.torchrun', '--nnodes=2', '--node_rank=1',
+        '-m', 'dseq_mm.cli.torchrun', '--nnodes=2', '--node_rank=1',
         '--master_addr=10.0.0.1', '--master_port=1234', '--nproc_per_node=8',
     ]  # fmt: skip
     assert words[7].endswith('tools/train.py')
@@ -109,7 +109,7 @@ def fake(tmp_path, name, text):
     return {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
 
 
-# What dseq_mm.utils.torchrun is to the script: a process with training processes below.
+# What dseq_mm.cli.torchrun is to the script: a process with training processes below.
 AGENT = """
 trainer() {
     trap 'printf "75 SIGUSR1" > "$DSEQ_MM_STATUS"; exit 75' USR1

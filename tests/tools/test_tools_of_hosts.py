@@ -14,7 +14,7 @@ import torch
 from mmengine.config import Config
 
 from dseq_mm.data import make_digit_scenes
-from dseq_mm.transfer import DenseViT
+from dseq_mm.models import DenseViT
 from dseq_mm.utils.configs import resolve_config
 from tests.quick_python import EXECUTABLE
 

@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmpretrain.registry import DATASETS, METRICS, MODELS
 
-from dseq_mm.utils.work_dir import WorkDirLock
+from dseq_mm.engine.work_dir import WorkDirLock
 
 CONFIG = """
 default_scope = 'mmpretrain'

@@ -8,7 +8,8 @@ from mmengine.config import Config
 from mmpretrain.models import VisionTransformer
 from mmpretrain.registry import MODELS
 
-from dseq_mm.transfer import DenseViT, contents
+from dseq_mm.models import DenseViT
+from dseq_mm.transfer import contents
 from dseq_mm.transfer.initialize import compare_keys
 from dseq_mm.utils.configs import resolve_config, shipped_configs
 from tests.transfer.conftest import ARCH, ODD, odd_contents

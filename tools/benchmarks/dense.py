@@ -19,7 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import dseq_mm  # noqa: F401
-from dseq_mm.transfer import DenseViT
+from dseq_mm.models import DenseViT
 from dseq_mm.utils import command
 
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'configs')

@@ -1,6 +1,5 @@
 """Where the data of a config lie, looked at without building a data set."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from ...utils.files import read_json
 from ..digit_files import MANIFEST
 
 
@@ -84,10 +84,7 @@ def data_builds(loaders: Sequence[dict]) -> dict[str, dict | None]:
 def _build_of(root: Path) -> dict | None:
     for folder in (root, root.parent):  # the scenes lie one folder below
         if (folder / MANIFEST).is_file():
-            try:
-                return json.loads((folder / MANIFEST).read_text(encoding='utf-8'))
-            except ValueError as error:
-                raise ValueError(f'{folder / MANIFEST} is damaged ({error})') from error
+            return read_json(folder / MANIFEST)
     return None
 
 

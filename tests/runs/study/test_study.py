@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from dseq_mm.cli.processes import check_devices
 from dseq_mm.runs import Engine, plan_study
 from dseq_mm.runs.engine import lock
 from dseq_mm.runs.study import check_data
 from dseq_mm.runs.table import grid
 from dseq_mm.tables import TABLES, Budget, Row, Table
-from dseq_mm.utils.processes import check_devices
 
 
 def test_each_run_is_trained_and_measured_once(bench):

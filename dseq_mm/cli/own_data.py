@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmengine.config import Config, ConfigDict
 
 from ..data.own_images import find_images
-from .configs import bare_type
+from ..utils.configs import bare_type
 
 #: About how many images the features are measured on while a model trains.
 BANK_IMAGES = 5000

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 
-from dseq_mm.data.checks.config import check_config
+from dseq_mm.cli.config_checks import check_config
 
 
 @pytest.fixture

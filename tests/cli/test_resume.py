@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from dseq_mm.utils.resume import check_file, set_resume
+from dseq_mm.cli.resume import check_file, set_resume
 
 
 def make_config(tmp_path, **settings):

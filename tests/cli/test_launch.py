@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
-from dseq_mm.utils import launch
+from dseq_mm.cli import launch
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 

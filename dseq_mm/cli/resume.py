@@ -4,8 +4,8 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from .configs import bare_type
-from .work_dir import newest_checkpoint
+from ..engine.work_dir import newest_checkpoint
+from ..utils.configs import bare_type
 
 #: ``--resume`` without a path.
 NEWEST = 'newest'

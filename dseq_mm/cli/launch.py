@@ -21,9 +21,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ..engine.preemption import TrainingInterrupted
-from .building import name_parts
-from .command import check_folder
-from .configs import (
+from ..engine.work_dir import WorkDirLock
+from ..utils.command import check_folder
+from ..utils.configs import (
     BUDGET_VARIABLE,
     bare_type,
     missing_advice,
@@ -31,13 +31,13 @@ from .configs import (
     read_config,
     resolve_config,
 )
+from ..utils.metrics import write_metrics
+from .building import name_parts
 from .first_step import FirstStepHook
-from .metrics import write_metrics
 from .options import add_options_argument
 from .processes import check_launcher, leave_group, process_rank
 from .readers import MMENGINE_HOOKS
 from .valid_options import apply_options, check_config
-from .work_dir import WorkDirLock
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:

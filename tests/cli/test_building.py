@@ -7,8 +7,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmpretrain.registry import DATASETS
 
+from dseq_mm.cli.building import name_parts
 from dseq_mm.utils import command
-from dseq_mm.utils.building import name_parts
 
 
 @pytest.fixture(autouse=True)

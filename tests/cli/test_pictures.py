@@ -3,7 +3,7 @@
 import pytest
 from mmengine.config import Config
 
-from dseq_mm.utils.pictures import draw_predictions
+from dseq_mm.cli.pictures import draw_predictions
 
 
 def make_config(hook, **others):

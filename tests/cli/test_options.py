@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from dseq_mm.utils.options import add_options_argument, read_options, read_value
+from dseq_mm.cli.options import add_options_argument, read_options, read_value
 
 VALUES = {
     '1': 1,

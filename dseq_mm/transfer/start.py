@@ -12,9 +12,10 @@ from mmengine.config import Config, ConfigDict
 from mmpretrain.models import BaseSelfSupervisor, VisionTransformer
 from mmpretrain.registry import MODELS
 
-from ..models import JEPA
-from ..transfer.checkpoint import load_checkpoint
-from ..transfer.contents import (
+from ..utils.arguments import arguments_of
+from ..utils.configs import shipped_configs
+from .checkpoint import load_checkpoint
+from .contents import (
     ARCHITECTURES,
     check_finite,
     check_vit,
@@ -24,8 +25,7 @@ from ..transfer.contents import (
     state_dict_of,
     whole_model_notes,
 )
-from ..transfer.initialize import NO_CHECKPOINT, strict_entry
-from .configs import shipped_configs
+from .initialize import NO_CHECKPOINT, strict_entry
 
 
 def start_backbone(
@@ -82,9 +82,7 @@ def start_pretraining(cfg: Config, path: str | Path) -> list[str]:
             'model: give one of them'
         )
     path, checkpoint, encoder, _ = _read_start(cfg, path, 'target')
-    kind = cfg.model.get('type')
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
-    if issubclass(kind, JEPA):
+    if 'warm_start' in arguments_of(_kind(cfg)).names:
         cfg.model.warm_start = str(path)
     else:  # the host's algorithms start by their backbone
         init_cfg = dict(type='StrictPretrained', checkpoint=str(path))
@@ -230,9 +228,14 @@ def is_self_supervised(cfg: Config) -> bool:
     Returns:
         True if it is.
     """
-    kind = (cfg.get('model') or {}).get('type')
-    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    kind = _kind(cfg)
     return isinstance(kind, type) and issubclass(kind, BaseSelfSupervisor)
+
+
+def _kind(cfg: Config) -> Any:
+    """Class of the model; None if there is none of this name."""
+    kind = (cfg.get('model') or {}).get('type')
+    return MODELS.get(kind) if isinstance(kind, str) else kind
 
 
 def _strict_backbone(cfg: Config, argument: str) -> ConfigDict:

@@ -10,10 +10,10 @@ from mmengine.runner import LogProcessor, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
-from torch.utils.data import DataLoader
 
+from ..evaluation.features import LOADER
 from ..regions import RegionRule
-from .arguments import (
+from ..utils.arguments import (
     RESERVED,
     Arguments,
     arguments_of,
@@ -41,11 +41,6 @@ TOP_LEVEL = (arguments_of(Runner).names.keys() - {'cfg'}) | {
     'sync_bn',
     'tta_model',
     'tta_pipeline',
-}
-#: What a dataloader config may have.
-LOADER = arguments_of(DataLoader).names.keys() | {
-    'disable_subprocess_warning',
-    'num_batch_per_epoch',
 }
 _GROUP = {'lr_mult', 'decay_mult'}
 _PARAMWISE = {

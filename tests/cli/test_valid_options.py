@@ -5,15 +5,15 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
-from dseq_mm.utils.arguments import arguments_of, find_types
-from dseq_mm.utils.configs import missing_libraries, read_config
-from dseq_mm.utils.valid_options import (
+from dseq_mm.cli.valid_options import (
     _check_option,
     _read_parts,
     apply_options,
     check_config,
     find_unread,
 )
+from dseq_mm.utils.arguments import arguments_of, find_types
+from dseq_mm.utils.configs import missing_libraries, read_config
 
 CONFIGS = [
     'dseq_vitb16_600e',

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dseq_mm.transfer.windows import WindowedAttention, Windows
+from dseq_mm.models.windows import WindowedAttention, Windows
 from dseq_mm.visibility import Visibility
 
 GRIDS = st.tuples(st.integers(1, 7), st.integers(1, 7))

@@ -9,11 +9,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, EVALUATORS
 
-from ...evaluation.knn_data import open_knn_data
-from ...utils.command import explain
-from ...utils.configs import bare_type
-from ..classes import class_names
-from . import (
+from ..data.checks import (
     Findings,
     agree_on_classes,
     check_data_set,
@@ -21,6 +17,10 @@ from . import (
     check_files,
     head_classes,
 )
+from ..data.classes import class_names
+from ..evaluation.knn_data import open_knn_data
+from ..utils.command import explain
+from ..utils.configs import bare_type
 
 
 def check_config(cfg: Config, echo: Callable[[str], Any] = print) -> int:

@@ -6,7 +6,7 @@ import pytest
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from dseq_mm.utils import torchrun
+from dseq_mm.cli import torchrun
 
 
 @pytest.fixture(autouse=True)

@@ -9,8 +9,8 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import build_functions
 
-from .arguments import RESERVED, similar_type
-from .command import explain, is_told, work_has_begun
+from ..utils.arguments import RESERVED, similar_type
+from ..utils.command import explain, is_told, work_has_begun
 from .valid_options import find_unread, places_of_type
 
 _UNEXPECTED = re.compile(r"unexpected keyword argument '(\w+)'")
@@ -62,7 +62,7 @@ def _cause(error: Exception, cfg: Config, place: str) -> str:
     """Why a part cannot be built; of a data set by its files, if those tell it."""
     if place.rpartition('.')[2] != 'dataset':
         return explain(error)
-    from ..data.checks.config import explain_unbuilt  # needs what this package has
+    from .config_checks import explain_unbuilt  # needs what this package has
 
     cause = explain_unbuilt(_node_at(cfg, place), error).errors[0]
     return cause.removeprefix('it cannot be built: ')

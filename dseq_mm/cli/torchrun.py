@@ -11,7 +11,7 @@ import sys
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from .command import USER_ERROR
+from ..utils.command import USER_ERROR
 
 #: What the processes have said themselves: user's errors, interrupted trainings.
 _TOLD = (75, USER_ERROR)

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 from mmpretrain.registry import DATASETS
 
-from dseq_mm.utils import own_data
+from dseq_mm.cli import own_data
 from tests.data.odd_folders import put
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]

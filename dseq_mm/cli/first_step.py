@@ -16,7 +16,7 @@ from ..engine.hooks import image_files
 from ..engine.loop import RestOfEpoch
 from ..engine.progress_hook import count_images
 from ..evaluation.validation import SteadyValLoop, part_of, rehearse
-from .command import begin_work, explain, is_told
+from ..utils.command import begin_work, explain, is_told
 
 
 class FirstStepHook(Hook):

@@ -13,7 +13,7 @@ from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..models.encoder import JEPAViT
+from .encoder import JEPAViT
 from .windows import WindowedEncoderLayer, Windows
 
 

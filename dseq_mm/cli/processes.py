@@ -10,7 +10,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, get_rank, is_distributed
 
-from .configs import bare_type
+from ..utils.configs import bare_type
 
 #: What each launcher sets in the environment of its processes, for mmengine.
 _VARIABLES = dict(

@@ -8,7 +8,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from dseq_mm.utils import transfer
+from dseq_mm.transfer import start as transfer
 from dseq_mm.utils.configs import resolve_config, shipped_configs
 from tests.transfer.conftest import ODD, odd_contents
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.layers import MaskedAttention, MaskedEncoderLayer
+from .layers import MaskedAttention, MaskedEncoderLayer
 
 
 class Windows(NamedTuple):

@@ -7,9 +7,8 @@ from mmpretrain.models import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed
 from mmpretrain.registry import MODELS
 
-from dseq_mm.models import JEPAViT
-from dseq_mm.transfer import ConcatPooling, DenseViT
-from dseq_mm.transfer.windows import Windows
+from dseq_mm.models import ConcatPooling, DenseViT, JEPAViT
+from dseq_mm.models.windows import Windows
 
 ARCH = dict(embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32)
 

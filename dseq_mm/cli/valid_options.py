@@ -8,9 +8,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from .arguments import find_types, has_scope, similar_type
-from .command import nearest
-from .configs import bare_type
+from ..utils.arguments import find_types, has_scope, similar_type
+from ..utils.command import nearest
+from ..utils.configs import bare_type
 from .readers import TOP_LEVEL, is_free, reader_of
 
 #: Likeness from which a name is taken for a misspelt one, where others may be read too.

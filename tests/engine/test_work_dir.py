@@ -11,7 +11,7 @@ from multiprocessing import get_context
 import pytest
 import torch
 
-from dseq_mm.utils.work_dir import WorkDirLock, newest_checkpoint
+from dseq_mm.engine.work_dir import WorkDirLock, newest_checkpoint
 
 
 def save(folder, name, epoch, run=None, progress=None, clock='20260101_000000', **more):

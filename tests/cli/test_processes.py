@@ -9,7 +9,7 @@ from mmengine.dist import is_distributed
 from mmengine.registry import MODELS
 from torch import nn
 
-from dseq_mm.utils import processes
+from dseq_mm.cli import processes
 from dseq_mm.utils.configs import shipped_configs
 
 
