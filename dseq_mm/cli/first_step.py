@@ -17,6 +17,7 @@ from ..engine.loop import RestOfEpoch
 from ..engine.progress_hook import count_images
 from ..evaluation.validation import SteadyValLoop, part_of, rehearse
 from ..utils.command import begin_work, explain, is_told
+from ..utils.host import set_val_loop
 
 
 class FirstStepHook(Hook):
@@ -46,7 +47,7 @@ class FirstStepHook(Hook):
         """
         rehearse(runner)
         if type(runner.val_loop) is ValLoop:
-            runner._val_loop = SteadyValLoop(runner.val_loop)
+            set_val_loop(runner, SteadyValLoop(runner.val_loop))
 
     def before_train_epoch(self, runner) -> None:
         """Note that all is built.

@@ -31,6 +31,7 @@ from ..utils.configs import (
     read_config,
     resolve_config,
 )
+from ..utils.host import has_validation
 from ..utils.metrics import write_metrics
 from .building import name_parts
 from .first_step import FirstStepHook
@@ -316,7 +317,7 @@ def _check_length(loop):
 
 def _check_best(runner):
     """Complain about ``save_best`` where nothing measures, which mmengine ignores."""
-    measured = runner._val_loop is not None or has_hook(runner.cfg, 'KNNHook')
+    measured = has_validation(runner) or has_hook(runner.cfg, 'KNNHook')
     wanted = [getattr(hook, 'save_best', None) for hook in runner.hooks]
     if any(wanted) and not measured:
         raise ValueError(

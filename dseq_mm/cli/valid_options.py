@@ -11,6 +11,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 from ..utils.arguments import find_types, has_scope, similar_type
 from ..utils.command import nearest
 from ..utils.configs import bare_type
+from ..utils.host import raw_dict
 from .readers import TOP_LEVEL, is_free, reader_of
 
 #: Likeness from which a name is taken for a misspelt one, where others may be read too.
@@ -147,12 +148,8 @@ def unread(node: dict, place: str, scope: str | None) -> str:
 
 def _check_option(cfg: Config, key: str, value: Any, options: dict) -> bool:
     """Raises unless an option has a place; whether it is known to be read."""
-    scope, node, place, parts = (
-        cfg.get('default_scope'),
-        cfg._cfg_dict,
-        '',
-        key.split('.'),
-    )
+    scope, place, parts = cfg.get('default_scope'), '', key.split('.')
+    node = raw_dict(cfg)
     _check_top(cfg, key)
     known, annotation = True, None
     for part in parts:
@@ -278,7 +275,7 @@ def _check_value(place: str, old: Any, new: Any, scope: str | None) -> None:
 def _changed_dicts(cfg: Config, key: str, value: Any) -> Iterator[tuple[str, dict]]:
     """The dicts with a type that an option has changed or set."""
     *parents, last = key.split('.')
-    node, place = cfg._cfg_dict, ''
+    node, place = raw_dict(cfg), ''
     for part in parents:
         node = node[int(part)] if isinstance(node, list) else node[part]
         place = f'{place}.{part}' if place else part

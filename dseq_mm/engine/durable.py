@@ -14,6 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmpretrain.registry import HOOKS
 
 from ..transfer.integrity import replace_durably
+from ..utils.host import GREATER_IS_BETTER, resume_from, resumes_from_anywhere
 from ..utils.metrics import missing_best
 from .optim_wrapper import gradients_pending
 from .work_dir import LAST_CHECKPOINT, newest_checkpoint
@@ -114,7 +115,7 @@ class DurableCheckpointHook(CheckpointHook):
 
     # what KNNHook measures: save_best needs no rule
     _default_greater_keys = [
-        *CheckpointHook._default_greater_keys,
+        *GREATER_IS_BETTER,
         'knn_',
         'rank_me',
         'feature_std',
@@ -143,13 +144,12 @@ class DurableCheckpointHook(CheckpointHook):
         Args:
             runner: The runner.
         """
-        asked = runner._resume and runner._load_from is None and not runner._has_loaded
-        if not asked or not self._is_local(runner):
+        if not resumes_from_anywhere(runner) or not self._is_local(runner):
             return
         path, notes = newest_checkpoint(runner.work_dir, self._folder(runner))
         for note in notes:
             runner.logger.info(note)
-        runner._resume, runner._load_from = path is not None, path and str(path)
+        resume_from(runner, path and str(path))
 
     def _is_local(self, runner) -> bool:
         return '://' not in str(self.out_dir or runner.work_dir)

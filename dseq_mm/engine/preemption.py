@@ -8,11 +8,11 @@ import multiprocessing
 import signal
 from functools import partial
 
-import torch.distributed as dist
 from mmengine.dist import barrier, is_distributed
 from mmengine.hooks import Hook
 from mmpretrain.registry import HOOKS
 
+from ..utils.host import default_store
 from .optim_wrapper import gradients_pending
 
 #: Exit status of an interrupted training that was saved: EX_TEMPFAIL, "try again".
@@ -130,7 +130,7 @@ class PreemptionHook(Hook):
         """Whether the training ends after this iteration, in all processes alike."""
         if not is_distributed():
             return stepped and self._signal is not None
-        store = dist.distributed_c10d._get_default_store()
+        store = default_store()
         if self._signal is not None and self._last is None:
             said = f'{self._steps + 2} {self._signal}'
             self._read(store.compare_set(self._key, '', said))

@@ -6,6 +6,7 @@ from mmpretrain.registry import HOOKS
 from torch import Tensor
 
 from ..transfer.checkpoint import read_config_text
+from ..utils.host import chosen_seed, set_seed
 from .checks import (
     check_averages,
     check_host_schedulers,
@@ -203,11 +204,10 @@ def _compare_seed(runner, record: dict) -> list[Difference]:
     before, sampler = record['seed'], sampler_of(runner)
     if before is None:
         return []
-    if runner._randomness_cfg.get('seed') is not None and before != runner.seed:
+    if chosen_seed(runner) is not None and before != runner.seed:
         return [Difference('randomness.seed', before, runner.seed)]
     if before != runner.seed:  # it was drawn; all that was built with it takes this one
-        runner._randomness_cfg.update(seed=before)
-        runner.set_randomness(**runner._randomness_cfg)
+        set_seed(runner, before)
     if hasattr(sampler, 'seed'):
         sampler.seed = record.get('sampler_seed', before)
     return []

@@ -1,12 +1,12 @@
 """The checkpoint hook's ``save_best`` with what a training hook measures."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import PurePath
 
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import EpochBasedTrainLoop
+
+from ..utils.host import epoch_counted, settle_best
 
 
 def check_save_best(runner, names: Sequence[str]) -> None:
@@ -67,7 +67,7 @@ def keep_best(runner, metrics: dict[str, float]) -> None:
                 f'save_best={missing[0]!r} was not measured: no best file this time'
             )
             continue
-        with _epoch_counted(runner.train_loop):
+        with epoch_counted(runner.train_loop):
             hook.after_val_epoch(runner, metrics)
 
 
@@ -83,7 +83,7 @@ def _with_prefix(names) -> list[str]:
 def _settle_auto(hook: CheckpointHook, name: str) -> None:
     """The host would do it by the first metrics that come, and fail then."""
     try:
-        hook._init_rule(hook.rules, [name])
+        settle_best(hook, name)
     except ValueError as error:
         raise ValueError(
             f"save_best='auto' means {name!r} here, and the hook does not know which "
@@ -108,22 +108,3 @@ def _forget_other_metric(runner, hook: CheckpointHook) -> None:
         )
         hook.best_ckpt_path = None
         info.pop('best_ckpt'), info.pop('best_score', None)
-
-
-@contextmanager
-def _epoch_counted(loop) -> Iterator[None]:
-    """Let the loop stand where validation begins: behind the epoch that it ends.
-
-    The host names and numbers the best file by it.
-    """
-    if not isinstance(loop, EpochBasedTrainLoop):
-        yield
-        return
-    place = {key: vars(loop)[key] for key in ('_epoch', '_seen') if key in vars(loop)}
-    loop._epoch += 1
-    if '_seen' in place:
-        loop._seen = 0
-    try:
-        yield
-    finally:
-        vars(loop).update(place)

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..engine.hooks import image_files
 from ..utils.command import explain
+from ..utils.host import set_runner
 from .features import evaluation_mode
 from .knn_hook import failure_line, free_memory, preserved_randomness
 
@@ -103,7 +104,7 @@ def _try(model: nn.Module, loop: ValLoop) -> None:
     trial.val_loss = {}
     trial.evaluator = copy(loop.evaluator)
     trial.evaluator.metrics = list(_copies(loop.evaluator.metrics))
-    trial._runner = SimpleNamespace(model=model, call_hook=lambda *_, **__: None)
+    set_runner(trial, SimpleNamespace(model=model, call_hook=lambda *_, **__: None))
     with evaluation_mode(model), _silence():
         trial.run_iter(0, batch)
         for metric in trial.evaluator.metrics:

@@ -6,6 +6,7 @@ from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..utils.arguments import check_arguments
+from ..utils.host import lerp_all
 
 
 def build_target_encoder(options: dict | None, model: nn.Module) -> 'TargetEncoder':
@@ -83,7 +84,7 @@ class TargetEncoder(BaseAveragedModel):
         """
         averaged = list(self.module.parameters())
         pull = 1.0 - self.momentum_now
-        torch._foreach_lerp_(averaged, list(model.parameters()), pull)
+        lerp_all(averaged, list(model.parameters()), pull)
         for ours, source in zip(self.module.buffers(), model.buffers(), strict=True):
             ours.copy_(source)
         self.steps += 1

@@ -118,7 +118,7 @@ class JEPAViT(VisionTransformer):
 
     def init_weights(self) -> None:
         """Initialize as I-JEPA, then by ``init_cfg``; a second call changes nothing."""
-        if self._is_init:
+        if self.is_init:
             return
         init_transformer(self, self.init_std)
         init_transformer(self.patch_embed, self.patch_init_std)

@@ -180,7 +180,7 @@ def apply_init_cfg(module: BaseModule) -> None:
         module,
         sorted(configs, key=lambda cfg: cfg['type'] in ('Pretrained', PretrainedInit)),
     )
-    module._is_init = True
+    module.is_init = True
 
 
 def as_float32(x: Tensor) -> Tensor:

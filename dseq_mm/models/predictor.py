@@ -84,7 +84,7 @@ class JEPAPredictor(BaseModule):
 
     def init_weights(self) -> None:
         """Initialize as I-JEPA, then by ``init_cfg``; a second call changes nothing."""
-        if self._is_init:
+        if self.is_init:
             return
         init_transformer(self, self.init_std)
         nn.init.trunc_normal_(self.mask_token, std=0.02)

@@ -27,6 +27,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from torch import serialization
 
+from ..utils.host import checkpoint_schemes
 from .integrity import check_zip, digest, is_zip, replace_durably
 
 METADATA_KEY = 'dseq_mm'  # of a .safetensors file: our metadata as JSON
@@ -340,7 +341,7 @@ def install_safe_loader() -> None:
     It holds for ``resume``, ``load_from`` and ``init_cfg`` of type ``Pretrained`` in
     this process, for paths and for the addresses of every scheme.
     """
-    loaders = dict.fromkeys(CheckpointLoader._schemes, load_from_no_scheme)
+    loaders = dict.fromkeys(checkpoint_schemes(), load_from_no_scheme)
     loaders |= {'': load_from_safe_local}
     loaders |= dict.fromkeys(('http://', 'https://'), load_from_safe_http)
     for prefix, loader in loaders.items():

@@ -11,6 +11,7 @@ from typing import Any
 from mmengine.logging import print_log
 from mmpretrain.models.backbones import VisionTransformer
 
+from ..utils.host import set_checkpoint_filter
 from .contents import split_encoders, state_dict_of
 from .initialize import load_backbone, strict_entry
 
@@ -58,4 +59,4 @@ def _has_encoder(own: dict[str, Any]) -> bool:
 
 def install_classifier_filter() -> None:
     """Give MMPretrain's ViT the filter that ``ImageClassifier`` asks for."""
-    VisionTransformer._checkpoint_filter = fill_classifier
+    set_checkpoint_filter(VisionTransformer, fill_classifier)

@@ -15,13 +15,11 @@ from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
 from .command import quietly
+from .host import bases_of, find_bases_by
 
 PACKAGE = Path(__file__).resolve().parents[1]
 #: Environment variable that names the base of the configs in ``configs/ablations``.
 BUDGET_VARIABLE = 'DSEQ_BUDGET'
-
-
-_find_base = Config._get_cfg_path
 
 
 class MissingBase(ValueError):
@@ -45,7 +43,7 @@ def register_config_scopes() -> None:
     a distribution called mmsegmentation; where mmseg was installed under another
     name, its import name finds it.
     """
-    Config._get_cfg_path = staticmethod(_find_own_base)
+    find_bases_by(_find_own_base)
     try:
         metadata.distribution('mmsegmentation')
     except metadata.PackageNotFoundError:
@@ -53,12 +51,12 @@ def register_config_scopes() -> None:
             MODULE2PACKAGE['mmseg'] = 'mmseg'
 
 
-def _find_own_base(cfg_path: str, filename: str) -> tuple[str, str | None]:
-    """Path and scope of an entry of ``_base_``."""
+def _find_own_base(cfg_path: str) -> tuple[str, str | None] | None:
+    """Path and scope of an entry of ``_base_`` that is ours."""
     package, separator, name = cfg_path.partition('::')
     if separator and package == 'dseq_mm':
         return str(_config_folder() / name), None
-    return _find_base(cfg_path, filename)
+    return None
 
 
 def shipped_configs(package: str = 'dseq_mm') -> list[Path]:
@@ -164,10 +162,10 @@ def _syntax_error(path: str) -> str:
     """Where a config, or one that it is based on, is no Python; empty if nowhere."""
     try:
         ast.parse(Path(path).read_text(encoding='utf-8'))
-        bases = Config._get_base_files(path)
+        bases = bases_of(path)
     except SyntaxError as error:
         return f'{path}, line {error.lineno}: {error.msg}'
-    found = (_syntax_error(Config._get_cfg_path(base, path)[0]) for base in bases)
+    found = (_syntax_error(base) for base in bases)
     return next(filter(None, found), '')
 
 

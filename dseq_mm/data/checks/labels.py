@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset
 from torch import nn
 
+from ...utils.host import read_with_classes
 from ..classes import class_names, map_labels
 from ..image_folder import ImageFolder
 from .findings import Findings
@@ -67,18 +68,11 @@ def agree_on_classes(
             f'{", ".join(map(repr, wanted[:6]))}{", ..." if len(wanted) > 6 else ""}'
         )
     for part in parts:
-        _read_again(part, wanted)
+        read_with_classes(part, wanted)
     return (
         f'{what}: {consequence}, so its {len(found)} classes were mapped by name onto '
         f'the {len(wanted)}'
     )
-
-
-def _read_again(folder: ImageFolder, classes: Sequence[str]) -> None:
-    """Let an image folder label its images by these names."""
-    folder._metainfo['classes'] = tuple(classes)
-    folder._fully_initialized = False
-    folder.full_init()
 
 
 def head_classes(model: nn.Module | dict) -> dict[str, int]:

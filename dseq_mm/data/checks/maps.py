@@ -10,6 +10,7 @@ from typing import Any
 import mmcv
 import numpy as np
 
+from ...utils.host import is_read
 from ..files import SUFFIXES, is_hidden
 from ..load_image import UNREADABLE
 from .findings import Findings, load_annotations_of, missing_files, show
@@ -29,7 +30,7 @@ def check_maps(dataset: Any, number_of_classes: int | None = None) -> Findings:
         What was found.
     """
     found = Findings()
-    if dataset._fully_initialized:
+    if is_read(dataset):
         infos = [dataset.get_data_info(index) for index in range(len(dataset))]
     else:
         infos = dataset.load_data_list()
