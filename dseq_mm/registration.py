@@ -27,7 +27,7 @@ _WATCHED = (_HOST, 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
 
 
 def register_all() -> None:
-    """Register every part of the package with mmpretrain's registries.
+    """Register every part of the package.
 
     A second call does nothing.
 

@@ -9,7 +9,7 @@ ROOT = Path(dseq_mm.__file__).parent
 #: From the ground up; parts of one floor do not know each other.
 FLOORS = (
     {'version', 'randomness', 'visibility', 'utils'},
-    {'clock', 'packing'},
+    {'clock', 'packing', 'registry'},
     {'plan', 'regions'},
     {'data', 'transfer', 'visualization'},
     {'models'},

@@ -7,7 +7,6 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
-from mmpretrain.registry import DATASETS, EVALUATORS
 
 from ..data.checks import (
     Findings,
@@ -19,6 +18,7 @@ from ..data.checks import (
 )
 from ..data.classes import class_names
 from ..evaluation.knn_data import open_knn_data
+from ..registry import DATASETS, EVALUATORS
 from ..utils.command import explain
 from ..utils.configs import bare_type
 

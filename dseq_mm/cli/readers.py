@@ -71,7 +71,7 @@ _READERS: tuple[tuple[str, Any], ...] = (
     ('default_hooks', set(MMENGINE_HOOKS)),
     (r'optim_wrapper\.clip_grad', (clip_grad_norm_, {'type'})),
     (r'optim_wrapper\.paramwise_cfg\.custom_keys\.[^.]+', _GROUP),
-    (r'model\.target_encoder', ('mmpretrain.TargetEncoder',)),
+    (r'model\.target_encoder', ('dseq_mm.TargetEncoder',)),
     (r'model\.mask_generator\.rule', (RegionRule,)),
     (r'model\.mask_generator\.curriculum', {'start', 'end', 'unit'}),
     (_BACKBONE + r'\.arch', _ARCH),

@@ -15,7 +15,8 @@ import numpy as np
 from mmengine.fileio import join_path
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset, MultiTaskDataset
-from mmpretrain.registry import DATASETS
+
+from ..registry import DATASETS
 
 SCENES = {'train': 70_000, 'val': 15_000}  # in CLEVR_v1.0
 SPLITS = ('train', 'val', 'test')

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from mmengine.fileio import LocalBackend, get_file_backend, list_from_file
 from mmpretrain.datasets import CustomDataset, ImageNet
-from mmpretrain.registry import DATASETS
 
+from ..registry import DATASETS
 from .files import SUFFIXES, FolderSearch, ImageFiles, printable
 
 

@@ -12,11 +12,12 @@ import torch
 from mmengine.dataset import BaseDataset, force_full_init
 from mmengine.fileio import isdir
 from mmengine.logging import print_log
-from mmpretrain.registry import DATASETS
 
 from dseq_mm.data.files import printable
 from dseq_mm.data.load_image import UNREADABLE
 from dseq_mm.randomness import hash_integers
+
+from ..registry import DATASETS
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from mmpretrain.datasets import BaseDataset
-from mmpretrain.registry import DATASETS
 
+from ..registry import DATASETS
 from .files import EMPTY, TWICE, FolderSearch, ImageFiles, printable
 from .tar_shards import PREFIX, index_tar, tar_size
 

@@ -7,11 +7,11 @@ from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
-from mmpretrain.registry import HOOKS
 from torch import nn
 
 from ..clock import TrainingClock
 from ..models.ema import TargetEncoder
+from ..registry import HOOKS
 from .schedules import apply_schedules, schedule_warnings
 
 

@@ -6,7 +6,6 @@ from typing import Any
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop
-from mmpretrain.registry import HOOKS
 
 from ..data.checks import (
     Findings,
@@ -16,6 +15,7 @@ from ..data.checks import (
     head_classes,
 )
 from ..data.classes import class_names
+from ..registry import HOOKS
 from ..utils.command import explain
 from .clock import unwrap
 

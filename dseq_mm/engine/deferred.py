@@ -2,8 +2,9 @@
 
 import torch
 from mmengine.hooks import RuntimeInfoHook
-from mmpretrain.registry import HOOKS
 from torch import Tensor
+
+from ..registry import HOOKS
 
 
 class DeferredRead:

@@ -11,8 +11,8 @@ from pathlib import Path
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmpretrain.registry import HOOKS
 
+from ..registry import HOOKS
 from ..transfer.integrity import replace_durably
 from ..utils.host import GREATER_IS_BETTER, resume_from, resumes_from_anywhere
 from ..utils.metrics import missing_best

@@ -2,9 +2,9 @@
 
 import torch
 from mmengine.hooks import Hook
-from mmpretrain.registry import HOOKS
 from torch import nn
 
+from ..registry import HOOKS
 from .clock import progress_of, unwrap
 from .optim_wrapper import GuardedOptimWrapper, NonFiniteLossError
 

@@ -6,9 +6,9 @@ from copy import copy
 
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import EpochBasedTrainLoop
-from mmpretrain.registry import LOOPS
 from torch.utils.data import BatchSampler, Sampler
 
+from ..registry import LOOPS
 from .optim_wrapper import gradients_pending
 
 

@@ -11,9 +11,9 @@ from mmengine.optim import (
     OptimWrapper,
     OptimWrapperDict,
 )
-from mmpretrain.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import Tensor, nn
 
+from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from ..utils.arguments import check_arguments
 from .deferred import DeferredRead
 

@@ -10,8 +10,8 @@ from functools import partial
 
 from mmengine.dist import barrier, is_distributed
 from mmengine.hooks import Hook
-from mmpretrain.registry import HOOKS
 
+from ..registry import HOOKS
 from ..utils.host import default_store
 from .optim_wrapper import gradients_pending
 
@@ -112,7 +112,7 @@ class PreemptionHook(Hook):
         else:
             raise RuntimeError(
                 f'{self._signal} ends the training, and it could not be saved: set '
-                "default_hooks.checkpoint.type='mmpretrain.DurableCheckpointHook'"
+                "default_hooks.checkpoint.type='dseq_mm.DurableCheckpointHook'"
             )
         if is_distributed():
             barrier()  # until the main process has written

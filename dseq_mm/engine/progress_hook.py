@@ -6,9 +6,10 @@ import sys
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmpretrain.registry import HOOKS
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+from ..registry import HOOKS
 
 WINDOW = 10  # iterations that the numbers are averaged over, as in the log lines
 

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
-from mmpretrain.registry import PARAM_SCHEDULERS
+
+from ..registry import PARAM_SCHEDULERS
 
 Length = int | float
 
@@ -126,7 +127,7 @@ class Schedule(_ParamScheduler):
         elif not self._is_set:
             raise ValueError(
                 f'{type(self).__name__} follows a clock that this config lacks: add '
-                "custom_hooks=[dict(type='mmpretrain.ClockHook')], or inherit "
+                "custom_hooks=[dict(type='dseq_mm.ClockHook')], or inherit "
                 "'dseq_mm::_base_/default_runtime.py'."
             )
 

@@ -2,9 +2,9 @@
 
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
-from mmpretrain.registry import HOOKS
 from torch import Tensor
 
+from ..registry import HOOKS
 from ..transfer.checkpoint import read_config_text
 from ..utils.host import chosen_seed, set_seed
 from .checks import (
@@ -235,7 +235,7 @@ def _set_place(runner, meta: dict, record: dict, files: dict) -> tuple[int, int]
         raise ValueError(
             'the checkpoint was written within an epoch, where '
             f'{type(loop).__name__} cannot go on: use train_cfg=dict(type='
-            "'mmpretrain.ResumableTrainLoop', ...), or resume from one of the end of "
+            "'dseq_mm.ResumableTrainLoop', ...), or resume from one of the end of "
             'an epoch'
         )
     else:

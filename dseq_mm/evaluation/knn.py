@@ -14,9 +14,9 @@ from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..registry import MODELS
 from ..transfer.initialize import load_backbone
 from .features import extract, extract_features, raw_pixels
 from .knn_data import open_knn_data

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
 from mmengine.hooks import Hook
-from mmpretrain.registry import HOOKS
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..engine.clock import unwrap
 from ..engine.preemption import shield_workers
+from ..registry import HOOKS
 from ..utils.command import explain
 from .best import check_save_best, keep_best
 from .features import evaluation_mode, extract_shard, gather_shards, pooled_blocks

@@ -2,9 +2,9 @@
 
 import torch
 from mmengine.model.averaged_model import BaseAveragedModel
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..registry import MODELS
 from ..utils.arguments import check_arguments
 from ..utils.host import lerp_all
 
@@ -25,7 +25,7 @@ def build_target_encoder(options: dict | None, model: nn.Module) -> 'TargetEncod
     options = options or {}
     if 'type' not in options:
         check_arguments(options, TargetEncoder, 'target_encoder')
-    options = {'type': 'mmpretrain.TargetEncoder', **options}
+    options = {'type': 'dseq_mm.TargetEncoder', **options}
     return MODELS.build(options, default_args=dict(model=model))
 
 

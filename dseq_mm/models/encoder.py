@@ -14,10 +14,10 @@ from mmcv.cnn.bricks.transformer import PatchEmbed
 from mmengine.model import ModuleList
 from mmpretrain.models.backbones import VisionTransformer
 from mmpretrain.models.utils import resize_pos_embed, to_2tuple
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..plan import PredictionPlan
+from ..registry import MODELS
 from ..utils.arguments import check_arguments
 from .layers import (
     MaskedEncoderLayer,

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import ModuleList
 from mmpretrain.models.selfsup import BaseSelfSupervisor
-from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import Tensor
 
 from ..clock import TrainingClock, check_clock
 from ..plan import PredictionPlan
+from ..registry import MODELS
 from ..transfer.warm_start import warm_start
 from .ema import build_target_encoder
 from .encoder import EncodedImage
@@ -244,7 +244,7 @@ class DSeqJEPA(JEPA):
     least discriminative, each predicted from those before it.
     """
 
-    default_mask_generator = dict(type='mmpretrain.DiscriminativeMaskGenerator')
+    default_mask_generator = dict(type='dseq_mm.DiscriminativeMaskGenerator')
 
 
 @MODELS.register_module()
@@ -253,7 +253,7 @@ class IJEPA(JEPA):
     predicted from one large context block.
     """
 
-    default_mask_generator = dict(type='mmpretrain.MultiBlockMaskGenerator')
+    default_mask_generator = dict(type='dseq_mm.MultiBlockMaskGenerator')
 
 
 @MODELS.register_module()
@@ -262,7 +262,7 @@ class CJEPA(IJEPA):
     predictions.
     """
 
-    default_regularizers = (dict(type='mmpretrain.VICRegHead'),)
+    default_regularizers = (dict(type='dseq_mm.VICRegHead'),)
 
 
 @MODELS.register_module()
@@ -271,7 +271,7 @@ class DSeqCJEPA(DSeqJEPA):
     predictions.
     """
 
-    default_regularizers = (dict(type='mmpretrain.VICRegHead'),)
+    default_regularizers = (dict(type='dseq_mm.VICRegHead'),)
 
 
 @MODELS.register_module()
@@ -288,7 +288,7 @@ class NEPA(JEPA):
     not normalized; there is no class token, hence no prediction of the first patch.
     """
 
-    default_mask_generator = dict(type='mmpretrain.RasterMaskGenerator')
+    default_mask_generator = dict(type='dseq_mm.RasterMaskGenerator')
 
     @torch.no_grad()
     def encode_target(self, inputs: Tensor) -> EncodedImage:

@@ -5,8 +5,9 @@ Shape legend: ``B`` images, ``(H, W)`` grid, ``D`` channels, ``m`` blocks.
 
 import torch
 from mmpretrain.models.necks import GlobalAveragePooling
-from mmpretrain.registry import MODELS
 from torch import Tensor
+
+from ..registry import MODELS
 
 
 @MODELS.register_module()

@@ -5,10 +5,10 @@ Shape legend: ``R`` plan rows, ``Lc`` context and ``Lt`` target slots, ``D`` cha
 
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..plan import PredictionPlan
+from ..registry import MODELS
 
 
 @MODELS.register_module()

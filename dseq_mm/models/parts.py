@@ -3,9 +3,9 @@
 from typing import Any
 
 import torch
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
+from ..registry import MODELS
 from ..utils.arguments import arguments_of
 
 

@@ -7,10 +7,10 @@ slots, ``G`` targets of the largest group, ``D`` encoder and ``Dp`` predictor ch
 import torch
 from mmengine.model import BaseModule, ModuleList
 from mmpretrain.models.utils import build_norm_layer, to_2tuple
-from mmpretrain.registry import MODELS
 from torch import Tensor, nn
 
 from ..plan import PredictionPlan
+from ..registry import MODELS
 from .layers import (
     MaskedEncoderLayer,
     apply_init_cfg,

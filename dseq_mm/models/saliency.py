@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import torch
 from mmengine.model import BaseModule
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ..clock import TrainingClock
@@ -23,6 +22,7 @@ from ..regions import (
     grad_cam,
     random_regions,
 )
+from ..registry import MODELS
 from .encoder import EncodedImage
 from .layers import as_float32
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmpretrain.models import BaseSelfSupervisor, VisionTransformer
-from mmpretrain.registry import MODELS
 
+from ..registry import MODELS
 from ..utils.arguments import arguments_of
 from ..utils.configs import shipped_configs
 from .checkpoint import load_checkpoint

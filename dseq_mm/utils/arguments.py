@@ -190,6 +190,8 @@ _REGISTRIES = (
     root.RUNNERS,
     root.WEIGHT_INITIALIZERS,
 )
+#: Our registries and mmpretrain's look into each other.
+_KIN = {'mmpretrain': 'dseq_mm', 'dseq_mm': 'mmpretrain'}
 
 
 def find_types(name: Any, scope: str | None = None) -> list[Callable]:
@@ -266,7 +268,10 @@ def _registered(registry: Registry, name: str) -> bool:
     return any(name in each.module_dict for each in _lineage(registry))
 
 
-def _lineage(registry: Registry) -> Iterator[Registry]:
+def _lineage(registry: Registry | None) -> Iterator[Registry]:
+    """Registries in which bare names are looked for."""
     while registry is not None:
         yield registry
+        if registry.parent and (kin := _KIN.get(registry.scope)):
+            yield from filter(None, [registry.parent.children.get(kin)])
         registry = registry.parent

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
+from mmengine.registry import Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
@@ -235,6 +236,30 @@ def default_store() -> dist.Store:
         The store of the default process group.
     """
     return dist.distributed_c10d._get_default_store()
+
+
+def find_also_in(registry: Registry, other: Registry) -> None:
+    """Let a registry find in another what it does not have itself.
+
+    It is found under its bare name and under the scope of ``registry``, before what the
+    parent of ``registry`` has.
+
+    Args:
+        registry: Looks first in itself.
+        other: Looked into then; not in its parents.
+    """
+    look = type(registry).get
+
+    def get(key: str) -> type | None:
+        """Find what is registered under a name; see the host."""
+        scope, name = registry.split_scope_key(key)
+        if scope in (None, registry.scope) and name in other.module_dict:
+            registry.import_from_location()
+            if name not in registry.module_dict:
+                return other.module_dict[name]
+        return look(registry, key)
+
+    registry.get = get
 
 
 def lerp_all(values: list[Tensor], towards: list[Tensor], share: float) -> None:

@@ -5,10 +5,10 @@ Shape legend: ``R`` plan rows, ``Lt`` target slots, ``D`` channels.
 
 import torch.nn.functional as F
 from mmengine.model import BaseModule
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...plan import PredictionPlan
+from ...registry import MODELS
 from ..layers import as_float32
 
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...clock import TrainingClock
 from ...plan import PredictionPlan
 from ...randomness import Purpose, keyed_uniform
+from ...registry import MODELS
 from ..layers import as_float32
 from .base import RegularizerHead
 from .projector import Projector, pool_blocks

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...clock import TrainingClock
 from ...plan import PredictionPlan
+from ...registry import MODELS
 from .base import RegularizerHead
 from .projector import Projector, pool_blocks
 

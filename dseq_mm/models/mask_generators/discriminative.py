@@ -6,7 +6,6 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``N`` regions.
 from dataclasses import replace
 
 import torch
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...plan import PredictionPlan
@@ -20,6 +19,7 @@ from ...regions import (
     replace_regions,
     select_regions,
 )
+from ...registry import MODELS
 from ...utils.arguments import RESERVED, check_arguments
 from ..saliency import SaliencyProxy
 from .base import MaskGenerator
@@ -219,7 +219,7 @@ def _count(regions: Regions, probability: float) -> dict[str, Tensor]:
 
 def _build_saliency(config: dict | None) -> SaliencyProxy:
     """Build the proxy; ``ValueError`` if there is none, or it has other arguments."""
-    config = config or dict(type='mmpretrain.ClassTokenSimilarity')
+    config = config or dict(type='dseq_mm.ClassTokenSimilarity')
     if not isinstance(config, dict):
         raise ValueError(f'saliency is a dict, such as dict(type={config!r})')
     name = config.get('type')

@@ -5,13 +5,13 @@ target blocks, ``A`` attempts.
 """
 
 import torch
-from mmpretrain.registry import MODELS
 from torch import Tensor
 
 from ...clock import TrainingClock
 from ...plan import PredictionPlan
 from ...randomness import Purpose, keyed_uniform
 from ...regions import random_blocks
+from ...registry import MODELS
 from .base import MaskGenerator
 
 

@@ -4,9 +4,9 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``.
 """
 
 import torch
-from mmpretrain.registry import MODELS
 
 from ...plan import PredictionPlan, TokenCounts
+from ...registry import MODELS
 from .base import MaskGenerator
 
 
