@@ -29,7 +29,7 @@ class TrainingClock(NamedTuple):
     seed: int = 0
 
     def epoch_key(self, purpose: int, seed: int | None = None) -> int:
-        """Key of draws that belong to one image each, and are new in each epoch.
+        """Make the key of draws of one image each, new in each epoch.
 
         Args:
             purpose: One of :class:`~dseq_mm.randomness.Purpose`, or a number of yours
@@ -42,7 +42,7 @@ class TrainingClock(NamedTuple):
         return hash_integers(self.seed if seed is None else seed, self.epoch, purpose)
 
     def iteration_key(self, purpose: int, seed: int | None = None) -> int:
-        """Key of draws that a whole batch shares, new in each iteration.
+        """Make the key of draws that a whole batch shares, new in each iteration.
 
         Args:
             purpose: See :meth:`epoch_key`.

@@ -18,7 +18,7 @@ from .version import __version__
 
 
 def machine_rows() -> list[tuple[str, str]]:
-    """What the machine has, apart from packages.
+    """Describe what the machine has, apart from packages.
 
     Returns:
         Pairs of a name and what was found.
@@ -37,7 +37,7 @@ def machine_rows() -> list[tuple[str, str]]:
 
 
 def gpu_text() -> str:
-    """The GPUs that PyTorch sees, in words.
+    """Describe the GPUs that PyTorch sees.
 
     Returns:
         Names with their memory, or why there is none.
@@ -67,7 +67,7 @@ def probe_all() -> list[stack.Finding]:
 
 
 def package_table(findings: list[stack.Finding]) -> list[str]:
-    """The packages as lines of text.
+    """Show the packages as lines of text.
 
     Args:
         findings: What :func:`probe_all` returned.
@@ -93,7 +93,7 @@ def package_table(findings: list[stack.Finding]) -> list[str]:
 
 
 def config_problem() -> str:
-    """Whether ``_base_ = 'package::...'`` fails for want of pkg_resources.
+    """Tell whether ``_base_ = 'package::...'`` fails for want of pkg_resources.
 
     Returns:
         The problem and the command that mends it, or an empty string.
@@ -108,7 +108,7 @@ def config_problem() -> str:
 
 
 def own_problem() -> str:
-    """Whether this package's own modules fail to import on a good stack.
+    """Tell whether this package's own modules fail to import on a good stack.
 
     Returns:
         The error in one line, or an empty string.

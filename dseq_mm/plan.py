@@ -161,7 +161,7 @@ class PredictionPlan:
         return self.tokens.groups < len(self.context_ids) * self.num_steps
 
     def context_visibility(self, class_copies: int = 0) -> Visibility:
-        """Visibility in the context encoder.
+        """Tell who sees whom in the context encoder.
 
         Copy ``s`` of the class token stands for step ``s``: it sees what step ``s``
         sees, and tokens of step ``>= s`` see it.
@@ -180,7 +180,7 @@ class PredictionPlan:
         return Visibility(visible | diagonal(visible), real_slots(step >= 0, real))
 
     def predictor_visibility(self) -> Visibility:
-        """Visibility in the predictor, context tokens first, then target tokens.
+        """Tell who sees whom in the predictor: context tokens first, then targets.
 
         Returns:
             Visibility over ``(R, Lc + Lt)`` slots.
@@ -275,7 +275,7 @@ class PredictionPlan:
         return taken.unflatten(0, ids.shape)
 
     def target_weights(self) -> Tensor:
-        """Weight of each target token in the loss.
+        """Compute the weight of each target token in the loss.
 
         A mean over the patches of a group, then over the groups of a sample, then over
         the samples: so each sample and each of its steps weighs the same, and the
@@ -292,7 +292,7 @@ class PredictionPlan:
         return torch.where(self.target_ids >= 0, weight, 0.0)
 
     def pool_targets(self, tokens: Tensor) -> Tensor:
-        """Mean over the patches of each target group, one-pass or unrolled alike.
+        """Average over the patches of each target group, one-pass or unrolled alike.
 
         Args:
             tokens: One vector per target slot, ``(R, Lt, D)``; padding may hold
@@ -309,7 +309,7 @@ class PredictionPlan:
         return pooled.reshape(self.num_samples, -1, tokens.shape[-1])
 
     def pool_context(self, tokens: Tensor) -> Tensor:
-        """Mean over the context of each row.
+        """Average over the context of each row.
 
         Args:
             tokens: One vector per context slot, ``(R, Lc, D)``; padding may hold

@@ -58,7 +58,7 @@ class Visibility(NamedTuple):
 
 
 def real_slots(real: Tensor, count: int) -> Tensor:
-    """Indices of the True entries, without asking the device how many there are.
+    """Find the True entries, without asking the device how many there are.
 
     Args:
         real: ``(R, L)``, bool.
@@ -75,7 +75,7 @@ def real_slots(real: Tensor, count: int) -> Tensor:
 
 
 def diagonal(visible: Tensor) -> Tensor:
-    """Identity over the last two axes of a mask.
+    """Make the identity over the last two axes of a mask.
 
     Args:
         visible: ``(R, L, L)``.

@@ -1,4 +1,4 @@
-"""Writes DigitScenes, the data set that needs no download, to a folder."""
+"""Write DigitScenes, the data set that needs no download, to a folder."""
 
 import argparse
 import inspect

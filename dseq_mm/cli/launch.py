@@ -196,7 +196,7 @@ def disable_validation(cfg: Config) -> list[str]:
 
 
 def has_hook(cfg: Config, name: str) -> bool:
-    """Whether the config has a custom hook of one type.
+    """Tell whether the config has a custom hook of one type.
 
     Args:
         cfg: The config.

@@ -182,7 +182,7 @@ def _literal(text: str, complaint: str) -> Any:
 
 
 class _DictCalls(ast.NodeTransformer):
-    """Makes literals of ``dict(...)``."""
+    """Make literals of ``dict(...)``."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Make a literal of one call; others are left, and refused later."""

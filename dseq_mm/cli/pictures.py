@@ -45,7 +45,7 @@ def draw_predictions(cfg: Config, folder: str | Path) -> list[str]:
 
 
 def _write_files(cfg: Config, folder: str) -> None:
-    """Sends what the visualizer draws to a folder."""
+    """Send what the visualizer draws to a folder."""
     visualizer = cfg.get('visualizer') or {}
     backends = [b.get('type') for b in visualizer.get('vis_backends') or []]
     if 'LocalVisBackend' not in backends:

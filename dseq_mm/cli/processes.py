@@ -106,7 +106,7 @@ def process_rank() -> int:
 
 
 def _replace_sync_bn(node: Any) -> bool:
-    """Makes each SyncBN in a part of a config BN; whether there was one."""
+    """Make each SyncBN in a part of a config BN; whether there was one."""
     if isinstance(node, list | tuple):
         return any([_replace_sync_bn(item) for item in node])
     if not isinstance(node, dict):

@@ -147,7 +147,7 @@ def unread(node: dict, place: str, scope: str | None) -> str:
 
 
 def _check_option(cfg: Config, key: str, value: Any, options: dict) -> bool:
-    """Raises unless an option has a place; whether it is known to be read."""
+    """Raise unless an option has a place; whether it is known to be read."""
     scope, place, parts = cfg.get('default_scope'), '', key.split('.')
     node = raw_dict(cfg)
     _check_top(cfg, key)

@@ -8,7 +8,7 @@ _SHOWN = 5  # names in a message
 
 
 def class_names(dataset: Any) -> tuple[str, ...] | None:
-    """Names of a data set's classes, in the order of their labels.
+    """Find the names of a data set's classes, in the order of their labels.
 
     Args:
         dataset: A data set, maybe in wrappers (`dataset`) or joined (`datasets`).
@@ -40,7 +40,7 @@ def class_names(dataset: Any) -> tuple[str, ...] | None:
 def map_labels(
     wanted: Sequence[str], found: Sequence[str], what: str
 ) -> list[int] | None:
-    """Labels of classes in another list of classes, by their names.
+    """Find the labels of classes in another list of classes, by their names.
 
     Args:
         wanted: Names of the classes whose labels are wanted.

@@ -1,4 +1,4 @@
-"""Writes DigitScenes to a folder: one build feeds every pipeline.
+"""Write DigitScenes to a folder: one build feeds every pipeline.
 
 Layout (`{split}` is `train` or `val`; all pictures are PNG):
 

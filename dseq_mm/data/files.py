@@ -156,7 +156,7 @@ class ImageFiles:
 
 
 class FolderSearch:
-    """Lists the images under folders, each file once.
+    """List the images under folders, each file once.
 
     Links to files and folders are followed. A folder or file that is reached in several
     ways is taken once, where it lies itself if that is among the places; so loops of
@@ -277,7 +277,7 @@ class FolderSearch:
         return ''
 
     def refusal(self, name: str) -> str:
-        """Why a file is no image that is read, by its name.
+        """Say why a file is no image that is read, by its name.
 
         Args:
             name: The name.

@@ -50,7 +50,7 @@ def keyed_generators(*key: int) -> Iterator[None]:
 
 @DATASETS.register_module()
 class KeyedDataset:
-    """Runs a dataset's pipeline with randomness keyed by (seed, epoch, index).
+    """Run a dataset's pipeline with randomness keyed by (seed, epoch, index).
 
     So neither the number of workers or processes nor the order of access changes an
     augmentation, and a resumed epoch repeats it. Call `set_epoch` before each epoch's

@@ -112,7 +112,7 @@ def tar_size(location: str) -> int:
 
 
 class TarBackend(BaseStorageBackend):
-    """Reads bytes of tar archives by addresses that `index_tar` makes.
+    """Read bytes of tar archives by addresses that `index_tar` makes.
 
     It keeps no state, so that worker processes share nothing.
     """

@@ -98,7 +98,7 @@ class ClockHook(Hook):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The algorithm inside a distributed wrapper.
+    """Find the algorithm inside a distributed wrapper.
 
     Args:
         model: The runner's model.

@@ -117,7 +117,7 @@ class NonFiniteHook(Hook):
 
 
 def image_files(data_batch) -> list[str]:
-    """Image files of a batch, as far as its samples know them.
+    """List the image files of a batch, as far as its samples know them.
 
     Args:
         data_batch: A batch with ``data_samples``, or anything.

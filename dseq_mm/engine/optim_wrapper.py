@@ -84,7 +84,7 @@ class GuardedOptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module):
-        """Context of the forward pass: autocast with the dtype of this wrapper.
+        """Make the context of the forward pass: autocast with this dtype.
 
         Args:
             model: The model, for gradient accumulation without synchronisation.

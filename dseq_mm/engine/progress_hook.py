@@ -138,7 +138,7 @@ class ProgressHook(Hook):
 
 
 def count_images(data_batch) -> int:
-    """Number of images in a batch of one process.
+    """Count the images in a batch of one process.
 
     Args:
         data_batch: A batch of mmpretrain (``data_samples`` and ``inputs``), or a
@@ -158,7 +158,7 @@ def count_images(data_batch) -> int:
 
 
 def position(runner, batch_idx: int) -> str:
-    """Epoch and iteration, as far as the loop has them.
+    """Tell epoch and iteration, as far as the loop has them.
 
     Args:
         runner: The runner.
@@ -177,7 +177,7 @@ def position(runner, batch_idx: int) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration in the two largest units that it needs.
+    """Write a duration in the two largest units that it needs.
 
     Args:
         seconds: The duration.

@@ -31,7 +31,7 @@ Encoder = Callable[[Tensor], dict[str, Tensor]]
 
 @contextlib.contextmanager
 def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each submodule's own mode comes back.
+    """Evaluate without gradients; each submodule's own mode comes back.
 
     Args:
         *modules: The modules to switch.
@@ -52,7 +52,7 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _outputs(backbone: nn.Module, **settings) -> Iterator[None]:
-    """Changes output settings of an mmpretrain backbone for a while."""
+    """Change output settings of an mmpretrain backbone for a while."""
     before = {name: getattr(backbone, name) for name in settings}
     try:
         for name, value in settings.items():
@@ -64,7 +64,7 @@ def _outputs(backbone: nn.Module, **settings) -> Iterator[None]:
 
 
 def pooled_blocks(backbone: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Average-pooled patch tokens of the last block and of the last four.
+    """Average the patch tokens of the last block and of the last four.
 
     The final norm is applied to all four blocks, so that each weighs about the same
     in a cosine (the residual stream grows with depth; mmpretrain norms the last block
@@ -99,7 +99,7 @@ def pooled_blocks(backbone: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 
 def raw_pixels(images: Tensor) -> dict[str, Tensor]:
-    """The images themselves as features: what a backbone has to beat.
+    """Take the images themselves as features: what a backbone has to beat.
 
     Args:
         images: ``(B, 3, height, width)``, normalized.
@@ -111,7 +111,7 @@ def raw_pixels(images: Tensor) -> dict[str, Tensor]:
 
 
 def build_loader(config: dict, fraction: float = 1.0) -> DataLoader:
-    """Builds a dataloader that gives each sample once, in order.
+    """Build a dataloader that gives each sample once, in order.
 
     An image that cannot be read is replaced by the next one, with a warning, as
     :class:`.KeyedDataset` does it.
@@ -175,7 +175,7 @@ def _single_view(inputs: Tensor | list) -> Tensor:
 
 
 def labels_of(data_samples: list | None) -> Tensor | None:
-    """Classes of the images of a batch.
+    """Collect the classes of the images of a batch.
 
     Args:
         data_samples: What the pipeline has packed.
@@ -206,7 +206,7 @@ def _check_order(dataloader: DataLoader) -> None:
 
 
 def _gather(shard: Tensor, size: int) -> Tensor:
-    """Joins the shards of all processes, dealt out as r, r + R, r + 2R, ...
+    """Join the shards of all processes, dealt out as r, r + R, r + 2R, ...
 
     Args:
         shard: Rows of this process, ``(m, ...)``.
@@ -224,7 +224,7 @@ def extract_shard(
     data_preprocessor: nn.Module,
     device: torch.device | str,
 ) -> dict[str, Tensor | None]:
-    """Runs an encoding over the batches of one process; nothing is communicated.
+    """Run an encoding over the batches of one process; nothing is communicated.
 
     Args:
         encode: Images ``(B, 3, height, width)`` to named features ``(B, ...)``.
@@ -254,7 +254,7 @@ def extract_shard(
 
 
 def gather_shards(shard: dict[str, Tensor | None], size: int) -> dict:
-    """Joins what all processes have extracted, in dataset order.
+    """Join what all processes have extracted, in dataset order.
 
     Args:
         shard: As :func:`extract_shard` gives it, with the same entries in all
@@ -276,7 +276,7 @@ def extract(
     data_preprocessor: nn.Module,
     device: torch.device | str,
 ) -> dict[str, Tensor | None]:
-    """Runs an encoding over a dataset, each process over its shard.
+    """Run an encoding over a dataset, each process over its shard.
 
     Args:
         encode: Images ``(B, 3, height, width)`` to named features ``(B, ...)``.
@@ -302,7 +302,7 @@ def extract_features(
     data_preprocessor: nn.Module,
     device: torch.device | str,
 ) -> dict[str, Tensor | None]:
-    """Pooled features of a frozen backbone over a dataset.
+    """Extract pooled features of a frozen backbone over a dataset.
 
     Args:
         backbone: A backbone of mmpretrain, on ``device``; its mode is restored.

@@ -34,7 +34,7 @@ def knn_accuracy(
     temperature: float = 0.07,
     num_classes: int | None = None,
 ) -> dict[str, float]:
-    """Classifies queries by their nearest neighbors in a bank.
+    """Classify queries by their nearest neighbors in a bank.
 
     Each of the ``k`` neighbors by cosine votes for its class with the weight
     ``exp(cosine / temperature)``. Computed in float32, ``CHUNK`` queries at a time.
@@ -101,7 +101,7 @@ def knn_metrics(
     temperature: float = 0.07,
     device: torch.device | str = 'cpu',
 ) -> dict[str, float]:
-    """Measures extracted features.
+    """Measure extracted features.
 
     Args:
         bank: Named features ``(n, D)`` and ``labels`` ``(n,)``.
@@ -140,7 +140,7 @@ def knn_metrics(
 
 
 def hook_settings(cfg: Config) -> dict:
-    """Finds the kNN settings of a pre-training config.
+    """Find the kNN settings of a pre-training config.
 
     Args:
         cfg: A config with a ``KNNHook`` in ``custom_hooks``.
@@ -181,7 +181,7 @@ def extract_config(
     seed: int = 0,
     pixels: bool = False,
 ) -> tuple[dict, dict | None]:
-    """Extracts the features of bank and queries that a config names.
+    """Extract the features of bank and queries that a config names.
 
     Args:
         cfg: A pre-training config with a ``KNNHook``.
@@ -230,7 +230,7 @@ def evaluate_config(
     seed: int = 0,
     pixels: bool = False,
 ) -> dict[str, float]:
-    """Measures a checkpoint by the kNN settings of its config's ``KNNHook``.
+    """Measure a checkpoint by the kNN settings of its config's ``KNNHook``.
 
     Args:
         cfg: A pre-training config with a ``KNNHook``.

@@ -51,7 +51,7 @@ class KNNData:
 def open_knn_data(
     bank: dict, query: dict | None, bank_fraction: float = 1.0, k: int = 20
 ) -> KNNData:
-    """Builds and checks bank and queries; three images of each are prepared.
+    """Build and checks bank and queries; three images of each are prepared.
 
     Args:
         bank: Dataloader config.

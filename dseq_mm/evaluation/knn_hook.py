@@ -27,7 +27,7 @@ _TOO_LARGE = 16
 
 @contextlib.contextmanager
 def preserved_randomness() -> Iterator[None]:
-    """Puts the global random generators back where they were.
+    """Put the global random generators back where they were.
 
     Yields:
         Nothing.
@@ -44,7 +44,7 @@ def preserved_randomness() -> Iterator[None]:
 
 @HOOKS.register_module()
 class KNNHook(Hook):
-    """Measures the frozen backbone every few epochs and after the last one.
+    """Measure the frozen backbone every few epochs and after the last one.
 
     All processes extract features of their shards. It logs ``knn_last``,
     ``knn_last4``, ``rank_me`` and ``feature_std``; without ``query``, or if the bank
@@ -124,7 +124,7 @@ class KNNHook(Hook):
         check_save_best(runner, self._names())
 
     def after_train_epoch(self, runner) -> None:
-        """Measures if it is time to.
+        """Measure if it is time to.
 
         Args:
             runner: The runner of the training.
@@ -148,7 +148,7 @@ class KNNHook(Hook):
         keep_best(runner, metrics)
 
     def frozen_backbone(self, model: nn.Module) -> nn.Module:
-        """The network to measure.
+        """Find the network to measure.
 
         Args:
             model: The algorithm, perhaps in a distributed wrapper.

@@ -13,7 +13,7 @@ def linear_accuracy(
     query_labels: Tensor,
     max_iter: int = 1000,
 ) -> float:
-    """Accuracy of logistic regression on standardized features.
+    """Measure logistic regression on standardized features.
 
     It is a quick measure for the embedded data, not the paper's linear protocol
     (SGD for 28 epochs with augmentation); do not compare it with published numbers.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def rank_me(features: Tensor, max_samples: int = 25600) -> float:
-    """Effective rank: exp of the entropy of the normalized singular values (RankMe).
+    """Compute RankMe: exp of the entropy of the normalized singular values.
 
     Of more rows than ``max_samples`` a random choice is taken, always the same for the
     same number: banks lie in the order of their classes.
@@ -31,7 +31,7 @@ def rank_me(features: Tensor, max_samples: int = 25600) -> float:
 
 
 def feature_std(features: Tensor) -> float:
-    """Standard deviation over images of l2-normalized features, mean over channels.
+    """Compute the deviation over images of l2-normalized features, mean over channels.
 
     Args:
         features: ``(n, D)``.

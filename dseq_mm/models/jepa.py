@@ -134,7 +134,7 @@ class JEPA(BaseSelfSupervisor):
     def loss(
         self, inputs: Tensor, data_samples: list[DataSample], **kwargs
     ) -> dict[str, Tensor]:
-        """One training step, top to bottom.
+        """Run one training step, top to bottom.
 
         Args:
             inputs: Images, ``(B, 3, height, width)``.
@@ -201,7 +201,7 @@ class JEPA(BaseSelfSupervisor):
 
     @torch.no_grad()
     def targets(self, encoded, plan: PredictionPlan) -> Tensor:
-        """What is to be predicted at each target slot.
+        """Compute what is to be predicted at each target slot.
 
         Args:
             encoded: What :meth:`encode_target` returned.
@@ -213,7 +213,7 @@ class JEPA(BaseSelfSupervisor):
         return plan.gather(as_target(encoded.patches), plan.target_ids)
 
     def latent_loss(self, patches: Tensor, plan: PredictionPlan) -> Tensor:
-        """Loss of predicting full-image tokens from themselves, for Grad-CAM.
+        """Compute the loss of full-image tokens predicting themselves, for Grad-CAM.
 
         Args:
             patches: Tokens of the full image, ``(B, P, D)``.
@@ -320,7 +320,7 @@ class NEPA(JEPA):
 
 
 def as_target(patches: Tensor) -> Tensor:
-    """Features to be predicted: normalized over channels, no affine (I-JEPA).
+    """Normalize features over channels, no affine: what is predicted (I-JEPA).
 
     Args:
         patches: Target-encoder tokens, ``(..., D)``.
@@ -332,7 +332,7 @@ def as_target(patches: Tensor) -> Tensor:
 
 
 def sample_indices(data_samples: list[DataSample], device) -> Tensor:
-    """Dataset index of each image, which keys its random masks.
+    """Find the dataset index of each image, which keys its random masks.
 
     Args:
         data_samples: Meta data of the images, with ``sample_idx``.

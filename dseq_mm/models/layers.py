@@ -49,7 +49,7 @@ class MaskedAttention(MultiheadAttention):
         return self.out_drop(self.gamma1(self.proj_drop(self.proj(mixed))))
 
     def first_token_attention(self, x: Tensor) -> Tensor:
-        """Attention that the first token pays to every token, mean over heads.
+        """Compute the attention of the first token to every token, mean over heads.
 
         Args:
             x: ``(R, L, D)``, normalized as for :meth:`forward`.
@@ -125,7 +125,7 @@ class MaskedEncoderLayer(TransformerEncoderLayer):
 def sincos_position_embedding(
     grid: tuple[int, int], dims: int, cls_token: bool = False
 ) -> Tensor:
-    """Fixed 2-D sine-cosine embedding of a raster-ordered grid.
+    """Compute the fixed 2-D sine-cosine embedding of a raster-ordered grid.
 
     The host's function enumerates an oblong grid column by column; handing it the
     sides swapped makes it run row by row, as patch tokens do.
@@ -184,7 +184,7 @@ def apply_init_cfg(module: BaseModule) -> None:
 
 
 def as_float32(x: Tensor) -> Tensor:
-    """Float32 for statistics; float64 stays what it is.
+    """Convert to float32 for statistics; float64 stays what it is.
 
     Args:
         x: Any floating tensor.

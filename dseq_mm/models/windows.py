@@ -94,7 +94,7 @@ class Windows(NamedTuple):
         return torch.cat([first, self.split(patches)], dim=2)
 
     def visible_keys(self, batch: int, device: torch.device) -> Tensor | None:
-        """Which keys are no padding.
+        """Tell which keys are no padding.
 
         Args:
             batch: ``B``.

@@ -47,7 +47,7 @@ def random_blocks(
     aspect: tuple[float, float],
     inclusive: bool = True,
 ) -> Tensor:
-    """Masks of random blocks, see :func:`block_boxes`.
+    """Draw masks of random blocks, see :func:`block_boxes`.
 
     Args:
         draws: Uniforms in ``[0, 1)``, ``(..., 4)``.

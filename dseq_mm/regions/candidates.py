@@ -33,7 +33,7 @@ class Maps:
     grid: tuple[int, int]
 
     def rows(self, index: Tensor) -> 'Maps':
-        """Some of the maps.
+        """Select some of the maps.
 
         Args:
             index: Rows to take.
@@ -45,7 +45,7 @@ class Maps:
         return Maps(*(x[index] for x in maps), grid=self.grid)
 
     def components(self, mask: Tensor, backend: str) -> Tensor:
-        """Components of masks on the grid.
+        """Find components of masks on the grid.
 
         Args:
             mask: ``(R, P)``, bool.
@@ -61,7 +61,7 @@ class Maps:
 def components_above(
     maps: Maps, area: Tensor, ceiling: Tensor, backend: str
 ) -> tuple[Tensor, Tensor]:
-    """Components of the part of an area that lies above its Otsu threshold.
+    """Find components of the part of an area that lies above its Otsu threshold.
 
     Args:
         maps: Maps of ``R`` rows.

@@ -27,7 +27,7 @@ def label_components(mask: Tensor, backend: str = 'torch') -> Tensor:
 
 
 def components(mask: Tensor, backend: str = 'torch') -> Tensor:
-    """:func:`label_components` with ``P`` in place of -1, as segmentations have it.
+    """Label components, with ``P`` in place of -1, as segmentations have it.
 
     Args:
         mask: See :func:`label_components`.

@@ -100,7 +100,7 @@ def rank_map(masks: Tensor, grid: tuple[int, int]) -> Tensor:
 def random_regions(
     batch_size: int, grid: tuple[int, int], rule: RegionRule, draws: Tensor
 ) -> Regions:
-    """Disjoint random blocks in the order of the draws, and the rest.
+    """Draw disjoint random blocks, in the order of the draws, and the rest.
 
     Args:
         batch_size: ``B``.

@@ -51,7 +51,7 @@ def _raster_order(rank: Tensor, width: int, num_regions: int) -> Tensor:
     size = zeros.scatter_add(1, rank, torch.ones_like(rank).double())
 
     def centroid(position: Tensor) -> Tensor:
-        """Mean position of each region, infinite for an empty one."""
+        """Compute the mean position of each region, infinite for an empty one."""
         total = zeros.scatter_add(1, rank, position.double())
         return torch.where(size > 0, total / size, torch.inf)
 

@@ -102,7 +102,7 @@ class RegionRule:
             )
 
     def sizes(self, num_patches: int) -> tuple[int, int]:
-        """Bounds of the number of patches of each region but the rest.
+        """Bound the number of patches of each region but the rest.
 
         Args:
             num_patches: ``P``.

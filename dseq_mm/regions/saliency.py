@@ -34,7 +34,7 @@ def normalize_saliency(saliency: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def class_token_similarity(class_token: Tensor, patches: Tensor) -> Tensor:
-    """Cosine between the class token and each patch token.
+    """Compute the cosine between the class token and each patch token.
 
     Args:
         class_token: ``(B, D)``.
@@ -47,7 +47,7 @@ def class_token_similarity(class_token: Tensor, patches: Tensor) -> Tensor:
 
 
 def grad_cam(tokens: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM over tokens (Eq. 8 of the paper).
+    """Compute Grad-CAM over tokens (Eq. 8 of the paper).
 
     Args:
         tokens: Patch tokens, ``(B, P, D)``.

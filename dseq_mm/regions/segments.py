@@ -12,7 +12,7 @@ _UNITS = 2.0**40
 
 
 def may_look(x: Tensor) -> bool:
-    """Whether looking at values costs nothing, so that loops may end early.
+    """Tell whether looking at values costs nothing, so that loops may end early.
 
     Args:
         x: Any tensor.
@@ -24,7 +24,7 @@ def may_look(x: Tensor) -> bool:
 
 
 def segment_sums(values: Tensor, segments: Tensor) -> Tensor:
-    """Sum over each segment.
+    """Sum values over each segment.
 
     Args:
         values: ``(R, P)``.
@@ -41,7 +41,7 @@ def segment_sums(values: Tensor, segments: Tensor) -> Tensor:
 
 
 def segment_sizes(segments: Tensor) -> Tensor:
-    """Number of patches of each patch's segment.
+    """Count the patches of each patch's segment.
 
     Args:
         segments: Segmentation, ``(R, P)``.
@@ -53,7 +53,7 @@ def segment_sizes(segments: Tensor) -> Tensor:
 
 
 def is_root(segments: Tensor) -> Tensor:
-    """Which patches give their segment its label: one per segment.
+    """Mark the patches that give their segment its label: one per segment.
 
     Args:
         segments: Segmentation, ``(R, P)``.
@@ -82,7 +82,7 @@ def relabel(segments: Tensor) -> Tensor:
 
 
 def exact_units(saliency: Tensor) -> Tensor:
-    """Saliency as integers, so that sums do not depend on the order of summation.
+    """Round saliency to integers, so that sums do not depend on their order.
 
     Args:
         saliency: Normalized, any shape.

@@ -26,7 +26,7 @@ def quantize(normalized: Tensor) -> Tensor:
 
 
 def otsu_threshold(levels: Tensor, mask: Tensor, backend: str = 'torch') -> Tensor:
-    """Otsu's threshold of the selected patches of each map; foreground is above it.
+    """Compute Otsu's threshold of the selected patches; foreground lies above.
 
     Args:
         levels: Integers in ``[0, 255]``, ``(R, P)``.
@@ -45,7 +45,7 @@ def otsu_threshold(levels: Tensor, mask: Tensor, backend: str = 'torch') -> Tens
 def segment_thresholds(
     levels: Tensor, segments: Tensor, backend: str = 'torch'
 ) -> Tensor:
-    """Otsu's threshold of each segment.
+    """Compute Otsu's threshold of each segment.
 
     Args:
         levels: Integers in ``[0, 255]``, ``(R, P)``.

@@ -81,7 +81,7 @@ class Job:
         return digest([self.checkpoint, self.settings, self.seed])
 
     def record(self) -> dict:
-        """Everything that decides the result, for JSON."""
+        """Collect all that decides the result, for JSON."""
         return self.facts | dict(
             config=Path(self.config).stem,
             options=list(self.options),

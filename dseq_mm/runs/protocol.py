@@ -173,7 +173,7 @@ def loaders_of(task: Task, cfg: Config) -> list:
 
 
 def batch_sizes(cfg: Config, gpus: int) -> tuple[int, int]:
-    """The images per update, and how many the learning rate is meant for.
+    """Find the images per update, and how many the learning rate is meant for.
 
     Args:
         cfg: Config of a task that trains.

@@ -177,7 +177,7 @@ def _measurement(study: Study, folder: Path, config: str, start: list[str]) -> S
 
 
 def _reader(budget: Budget) -> Callable[[Path], dict[str, float]]:
-    """Makes what reads the numbers of a measurement."""
+    """Make what reads the numbers of a measurement."""
 
     def read(folder: Path) -> dict[str, float]:
         """Read what ``tools/knn.py`` or ``tools/evaluate.py`` measured."""

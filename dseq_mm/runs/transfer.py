@@ -175,7 +175,7 @@ def _tool(plan: Plan, name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def _reader(task: Task) -> Callable[[Path], dict[str, float]]:
-    """Makes what reads the metrics of the table, in percent."""
+    """Make what reads the metrics of the table, in percent."""
 
     def read(folder: Path) -> dict[str, float]:
         """Read the metrics that a tool has written."""

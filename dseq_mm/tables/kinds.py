@@ -104,7 +104,7 @@ class Table:
                     )
 
     def contrasts(self) -> tuple[Contrast, ...]:
-        """The differences to be reported.
+        """List the differences to be reported.
 
         Returns:
             Contrasts of this table's rows.

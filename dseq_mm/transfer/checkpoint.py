@@ -35,7 +35,7 @@ DIGEST_KEY = 'dseq_mm.sha256'  # in it and beside it, since version 2 of our fil
 
 
 class _LoadedBuffer(HistoryBuffer):
-    """Reads a log history as data and becomes a plain ``HistoryBuffer``.
+    """Read a log history as data and becomes a plain ``HistoryBuffer``.
 
     MMEngine pickles a buffer with its statistics methods (``getattr`` calls)
     and, on loading, writes them into the *class*. We keep the numbers alone.
@@ -52,7 +52,7 @@ class _LoadedBuffer(HistoryBuffer):
 
 
 def _ignored_statistic(owner: Any, name: str) -> None:
-    """Stands in for ``getattr``, which MMEngine's pickles call for buffers."""
+    """Stand in for ``getattr``, which MMEngine's pickles call for buffers."""
     if owner is not _LoadedBuffer:
         raise UnpicklingError('Unsupported global: GLOBAL builtins.getattr')
 
@@ -84,7 +84,7 @@ def _only_allowed_globals():
 
 
 def _read_torch(path: Path, map_location: Any, lazy: bool, check: bool) -> Any:
-    """Reads a ``.pth`` file with the allow-list."""
+    """Read a ``.pth`` file with the allow-list."""
     if archive := is_zip(path):
         check_zip(path, tensors=check)
     mmap = archive and lazy
@@ -104,7 +104,7 @@ def _read_torch(path: Path, map_location: Any, lazy: bool, check: bool) -> Any:
 
 
 def _read_safetensors(path: Path, map_location: Any, lazy: bool, check: bool) -> dict:
-    """Reads a ``.safetensors`` file as ``dict(state_dict=..., meta=...)``."""
+    """Read a ``.safetensors`` file as ``dict(state_dict=..., meta=...)``."""
     from safetensors import safe_open
 
     device = 'cpu' if map_location is None else map_location
@@ -126,7 +126,7 @@ def _read_safetensors(path: Path, map_location: Any, lazy: bool, check: bool) ->
 def _read(
     path: str | Path, map_location: Any, lazy: bool = False, check: bool = True
 ) -> dict:
-    """Reads a file of either kind and makes one kind of error of many.
+    """Read a file of either kind and makes one kind of error of many.
 
     ``lazy`` leaves the tensors on the disk, where that is possible; without ``check``
     they are not compared with their checksums.
@@ -164,7 +164,7 @@ def _unreadable(path: Path, error: Exception) -> ValueError:
 
 
 def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
-    """Reads a checkpoint of a runner, an exported backbone or a state dict.
+    """Read a checkpoint of a runner, an exported backbone or a state dict.
 
     Nothing in the file is run: what is not tensors, arrays, numbers, strings,
     containers of these or MMEngine log histories is refused. So is a damaged file: a
@@ -188,7 +188,7 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
 
 
 def peek_checkpoint(path: str | Path) -> dict:
-    """Reads what a checkpoint holds, its tensors left on the disk and unchecked.
+    """Read what a checkpoint holds, its tensors left on the disk and unchecked.
 
     Args:
         path: As for :func:`load_checkpoint`.
@@ -205,7 +205,7 @@ def peek_checkpoint(path: str | Path) -> dict:
 
 
 def read_meta(path: str | Path) -> dict:
-    """Reads what a checkpoint says about itself, not its tensors.
+    """Read what a checkpoint says about itself, not its tensors.
 
     Args:
         path: As for :func:`load_checkpoint`.
@@ -223,7 +223,7 @@ def read_meta(path: str | Path) -> dict:
 
 
 def check_whole(path: str | Path) -> None:
-    """Refuses what :func:`load_checkpoint` would, without loading the tensors.
+    """Refuse what :func:`load_checkpoint` would, without loading the tensors.
 
     A ``.pth`` file is read once, for its checksums, and takes no memory; other kinds of
     files are loaded.
@@ -239,7 +239,7 @@ def check_whole(path: str | Path) -> None:
 
 
 def is_whole(path: str | Path) -> bool:
-    """Tells whether a checkpoint is whole.
+    """Tell whether a checkpoint is whole.
 
     Args:
         path: As for :func:`check_whole`.
@@ -255,7 +255,7 @@ def is_whole(path: str | Path) -> bool:
 
 
 def load_from_safe_local(filename: str, map_location: Any = None) -> dict:
-    """The loader that ``install_safe_loader`` gives to MMEngine.
+    """Load as ``install_safe_loader`` lets MMEngine do it.
 
     Args:
         filename: Path of a local file.
@@ -272,7 +272,7 @@ def load_from_safe_local(filename: str, map_location: Any = None) -> dict:
 
 
 def _fetch(url: str, path: Path) -> None:
-    """Downloads a file and keeps it only if it is a checkpoint."""
+    """Download a file and keeps it only if it is a checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
     try:
@@ -290,7 +290,7 @@ def _fetch(url: str, path: Path) -> None:
 
 
 def load_from_safe_http(filename: str, map_location: Any = None) -> dict:
-    """Downloads a checkpoint, once on each machine, and reads it as data.
+    """Download a checkpoint, once on each machine, and reads it as data.
 
     It is kept in ``checkpoints`` of ``torch.hub.get_dir()``, in a folder of its own for
     each address, since many a checkpoint is called ``epoch_100.pth``.
@@ -320,7 +320,7 @@ def load_from_safe_http(filename: str, map_location: Any = None) -> dict:
 
 
 def load_from_no_scheme(filename: str, map_location: Any = None) -> dict:
-    """Refuses an address whose loader would unpickle.
+    """Refuse an address whose loader would unpickle.
 
     Args:
         filename: The address.
@@ -336,7 +336,7 @@ def load_from_no_scheme(filename: str, map_location: Any = None) -> dict:
 
 
 def install_safe_loader() -> None:
-    """Makes MMEngine read checkpoints with this loader, or not at all.
+    """Make MMEngine read checkpoints with this loader, or not at all.
 
     It holds for ``resume``, ``load_from`` and ``init_cfg`` of type ``Pretrained`` in
     this process, for paths and for the addresses of every scheme.
@@ -363,7 +363,7 @@ def _literal(node: ast.AST) -> Any:
 
 
 def read_config_text(text: Any) -> dict:
-    """Reads the config text in a checkpoint as data; nothing in it is run.
+    """Read the config text in a checkpoint as data; nothing in it is run.
 
     Args:
         text: ``checkpoint['meta']['cfg']``, assignments as MMEngine dumps them.

@@ -75,7 +75,7 @@ def file_sha256(path: str | Path) -> str:
 
 
 def meta_of(checkpoint: dict) -> dict:
-    """Finds what a checkpoint says about itself.
+    """Find what a checkpoint says about itself.
 
     Args:
         checkpoint: What the file holds.
@@ -88,7 +88,7 @@ def meta_of(checkpoint: dict) -> dict:
 
 
 def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
-    """Finds the tensors of a checkpoint.
+    """Find the tensors of a checkpoint.
 
     Args:
         checkpoint: With the key ``state_dict``, a state dict itself, or in a layout
@@ -120,7 +120,7 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
 
 
 def method_of(meta: dict) -> str | None:
-    """Reads by which algorithm a checkpoint was trained.
+    """Read by which algorithm a checkpoint was trained.
 
     Args:
         meta: ``meta`` of a checkpoint, or metadata of an exported file.
@@ -135,7 +135,7 @@ def method_of(meta: dict) -> str | None:
 
 
 def is_finished(state: dict[str, Tensor]) -> bool:
-    """Tells a classifier, detector or segmentor from a pre-training checkpoint.
+    """Tell a classifier, detector or segmentor from a pre-training checkpoint.
 
     Args:
         state: Name to tensor, as :func:`state_dict_of` returns it.
@@ -148,7 +148,7 @@ def is_finished(state: dict[str, Tensor]) -> bool:
 
 
 def split_encoders(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Finds the encoders in a state dict.
+    """Find the encoders in a state dict.
 
     Args:
         state: Name to tensor, as :func:`state_dict_of` returns it.
@@ -169,7 +169,7 @@ def split_encoders(state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
 def choose_encoder(
     checkpoint: dict, encoder: str = 'target', name: str = 'the state dict'
 ) -> tuple[str, dict[str, Tensor]]:
-    """Finds the encoder that a backbone starts from.
+    """Find the encoder that a backbone starts from.
 
     Args:
         checkpoint: What a checkpoint or exported file holds.
@@ -205,7 +205,7 @@ def choose_encoder(
 
 
 def whole_model_notes(checkpoint: dict) -> list[str]:
-    """Tells whether the encoder is a part of a classifier, which is allowed.
+    """Tell whether the encoder is a part of a classifier, which is allowed.
 
     Args:
         checkpoint: What a checkpoint or exported file holds.
@@ -278,7 +278,7 @@ def check_types(
 
 
 def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, Any]:
-    """Reads the facts of a ViT off its weights and its config.
+    """Read the facts of a ViT off its weights and its config.
 
     Args:
         state: Tensors of one encoder, names as in mmpretrain's VisionTransformer.
@@ -341,7 +341,7 @@ def check_vit(facts: dict, state: dict[str, Tensor], name: str | Path) -> None:
 
 
 def facts_of(checkpoint: dict, state: dict[str, Tensor]) -> dict[str, Any]:
-    """Reads the facts of a ViT off its weights and what the file says of them.
+    """Read the facts of a ViT off its weights and what the file says of them.
 
     Args:
         checkpoint: What a checkpoint or exported file holds.

@@ -41,7 +41,7 @@ _TIMM_NAMES = (
 
 
 def to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the keys of mmpretrain's VisionTransformer to those of timm's.
+    """Rename the keys of mmpretrain's VisionTransformer to those of timm's.
 
     Args:
         state: Name to tensor in mmpretrain's names.
@@ -72,7 +72,7 @@ def export_backbone(
     encoder: str = 'target',
     layout: str = 'mmpretrain',
 ) -> dict:
-    """Writes one encoder of a pre-training checkpoint, and nothing else of it.
+    """Write one encoder of a pre-training checkpoint, and nothing else of it.
 
     The file is written beside its place, read again, compared and only then moved
     there. Of what is there already, only an earlier export is replaced.
@@ -130,7 +130,7 @@ _ALREADY = 'A plain state dict is no pre-training checkpoint: use it as it is.'
 
 
 def _check_place(checkpoint: Path, out: Path) -> None:
-    """Refuses to write over what cannot be exported again."""
+    """Refuse to write over what cannot be exported again."""
     if not os.path.lexists(out):
         return
     if out.exists() and checkpoint.exists() and out.samefile(checkpoint):
@@ -152,7 +152,7 @@ def _check_place(checkpoint: Path, out: Path) -> None:
 def _check_complete(
     state: dict[str, Tensor], encoders: dict[str, dict[str, Tensor]], name: Path
 ) -> None:
-    """Refuses an encoder that lacks what its other blocks or its twin have."""
+    """Refuse an encoder that lacks what its other blocks or its twin have."""
     wanted = {key for encoder in encoders.values() for key in encoder}
     blocks = [found for key in state if (found := re.match(r'layers\.(\d+)\.', key))]
     depth = 1 + max((int(found[1]) for found in blocks), default=-1)
@@ -166,7 +166,7 @@ def _check_complete(
 
 
 def loading_snippet(out: str | Path, meta: dict) -> str:
-    """Tells how to load an exported file.
+    """Tell how to load an exported file.
 
     Args:
         out: Its path.
@@ -273,7 +273,7 @@ _WRITERS: dict[str, Callable] = {
 
 
 def _write_verified(out: Path, state: dict[str, Tensor], meta: dict) -> None:
-    """Writes, reads again, compares and moves the file to its place."""
+    """Write, reads again, compares and moves the file to its place."""
     draft = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
     try:
         _WRITERS[out.suffix](draft, state, meta)

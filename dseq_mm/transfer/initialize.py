@@ -164,7 +164,7 @@ def compare_keys(
 
 
 def _check(report: KeyReport, source: str, allow_missing: tuple[str, ...]) -> None:
-    """Raises unless the report is one of a full match."""
+    """Raise unless the report is one of a full match."""
     parts = {key.split('.')[0] for key in (*report.matched, *report.missing)}
     missing = [key for key in report.missing if key.split('.')[0] not in allow_missing]
     # a part the module has not at all (its final norm, say) may stay unused, but
@@ -202,7 +202,7 @@ def load_backbone(
     grid: tuple[int, int] | None = None,
     allow_missing: tuple[str, ...] = (),
 ) -> KeyReport:
-    """Loads a backbone and fails, unchanged, unless every parameter is matched.
+    """Load a backbone and fails, unchanged, unless every parameter is matched.
 
     Position embeddings of another grid are resized. A file with one encoder (an
     exported one, a classifier, an MAE) gives that one, whatever ``encoder`` says.
@@ -253,7 +253,7 @@ def load_backbone(
 
 
 def strict_entry(init_cfg: Any) -> dict | None:
-    """Finds the ``StrictPretrained`` of an ``init_cfg``.
+    """Find the ``StrictPretrained`` of an ``init_cfg``.
 
     Args:
         init_cfg: An initializer, a list of them, or None.
@@ -300,7 +300,7 @@ class StrictPretrained:
         self.grid, self.allow_missing = grid, allow_missing
 
     def __call__(self, module: nn.Module) -> None:
-        """Loads the weights and keeps later initializers off them.
+        """Load the weights and keeps later initializers off them.
 
         Args:
             module: The backbone.

@@ -18,7 +18,7 @@ _TENSOR = re.compile(r'[^/]+/data/')
 
 
 def is_zip(path: str | Path) -> bool:
-    """Tells the files of today's ``torch.save`` from the older ones.
+    """Tell the files of today's ``torch.save`` from the older ones.
 
     Args:
         path: The file.
@@ -31,7 +31,7 @@ def is_zip(path: str | Path) -> bool:
 
 
 def check_zip(path: str | Path, tensors: bool = True) -> None:
-    """Compares the contents of a zip archive with its checksums.
+    """Compare the contents of a zip archive with its checksums.
 
     ``torch.load`` does not, and loads flipped bits and lost sectors as weights.
 
@@ -66,7 +66,7 @@ def _check_record(archive: zipfile.ZipFile, record: zipfile.ZipInfo, read: bool)
 
 
 def digest(state: dict[str, Tensor], meta: dict[str, Any]) -> str:
-    """Computes a checksum of tensors and what is said about them.
+    """Compute a checksum of tensors and what is said about them.
 
     Args:
         state: Name to tensor.
@@ -86,7 +86,7 @@ def digest(state: dict[str, Tensor], meta: dict[str, Any]) -> str:
 
 
 def replace_durably(draft: str | Path, out: str | Path) -> None:
-    """Moves a finished file to its place, whole even after a power cut.
+    """Move a finished file to its place, whole even after a power cut.
 
     Args:
         draft: The file, in the folder of ``out`` or on the same disk.

@@ -28,7 +28,7 @@ _MARK = 'patch_embed.proj.weight'
 
 
 def read_layout(checkpoint: dict) -> dict[str, Tensor] | None:
-    """Renames the encoders of a file in the layout of another project.
+    """Rename the encoders of a file in the layout of another project.
 
     Read are I-JEPA's and DSeq-JEPA's (``encoder`` and ``target_encoder``, their
     predictor is left out), MAE's (``model``) and plain names of timm. Position

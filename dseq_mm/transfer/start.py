@@ -121,7 +121,7 @@ def start_resumed(cfg: Config, given: str | bool | None) -> list[str]:
 
 
 def is_transfer(cfg: Config) -> bool:
-    """Whether the backbone of a config starts by ``StrictPretrained``.
+    """Tell whether the backbone of a config starts by ``StrictPretrained``.
 
     Args:
         cfg: The config.
@@ -253,7 +253,7 @@ def _name(cfg: Config) -> str:
 
 
 def _check_architecture(cfg: Config, path: Path, facts: dict, state: dict) -> None:
-    """Raises, and names configs that fit, if file and config differ in size."""
+    """Raise, and names configs that fit, if file and config differ in size."""
     check_vit(facts, state, path)
     size = facts['embed_dims'], facts['depth'], facts['patch_size'][0]
     backbone = cfg.model.backbone
@@ -277,7 +277,7 @@ def _check_architecture(cfg: Config, path: Path, facts: dict, state: dict) -> No
 
 
 def class_token_settings(cfg: Config, in_file: bool) -> dict[str, Any]:
-    """Tells what fits a config to an encoder with or without class token.
+    """Tell what fits a config to an encoder with or without class token.
 
     Args:
         cfg: A transfer config; not changed.
@@ -307,7 +307,7 @@ def class_token_settings(cfg: Config, in_file: bool) -> dict[str, Any]:
 
 
 def _fit_class_token(cfg: Config, in_file: bool) -> list[str]:
-    """Takes the class token out of the config if the file has none."""
+    """Take the class token out of the config if the file has none."""
     settings = class_token_settings(cfg, in_file)
     for key, value in settings.items():
         *parents, name = key.split('.')

@@ -60,7 +60,7 @@ def _find_own_base(cfg_path: str) -> tuple[str, str | None] | None:
 
 
 def shipped_configs(package: str = 'dseq_mm') -> list[Path]:
-    """Lists the configs that a package ships, without those in ``_base_``.
+    """List the configs that a package ships, without those in ``_base_``.
 
     Args:
         package: This one, or the import name of an installed library of OpenMMLab.
@@ -170,7 +170,7 @@ def _syntax_error(path: str) -> str:
 
 
 def bare_type(cfg: dict) -> str:
-    """Reads the type name of a part of a config.
+    """Read the type name of a part of a config.
 
     Args:
         cfg: The part, whose ``type`` may be a class.
@@ -184,7 +184,7 @@ def bare_type(cfg: dict) -> str:
 
 
 def missing_libraries(cfg: Config) -> list[str]:
-    """Looks for the libraries that a config's model is built with.
+    """Look for the libraries that a config's model is built with.
 
     Args:
         cfg: The config.
@@ -199,7 +199,7 @@ def missing_libraries(cfg: Config) -> list[str]:
 
 
 def missing_advice(name: str, what: str) -> str:
-    """Says what to do about libraries that a config needs.
+    """Say what to do about libraries that a config needs.
 
     Args:
         name: The config.

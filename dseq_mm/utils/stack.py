@@ -86,7 +86,7 @@ class Finding:
 
 
 def parse_version(text: str) -> tuple[int, ...]:
-    """The leading numbers of a version, comparable.
+    """Read the leading numbers of a version, comparable.
 
     Args:
         text: A version such as ``'2.11.0+cu130'``.
@@ -99,7 +99,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def distribution_of(module: str) -> str:
-    """The distribution that provides a module.
+    """Find the distribution that provides a module.
 
     Args:
         module: Import name.
@@ -165,7 +165,7 @@ def probe_operators(found: Finding) -> Finding:
 
 
 def mend_command(found: Finding) -> str:
-    """The command that mends what was found.
+    """Write the command that mends what was found.
 
     Args:
         found: What :func:`probe` or :func:`probe_operators` returned.
@@ -194,7 +194,7 @@ def mend_command(found: Finding) -> str:
 
 
 def describe(found: Finding) -> str:
-    """One problem in words, with the command that mends it.
+    """Say one problem in words, with the command that mends it.
 
     Args:
         found: What :func:`probe` or :func:`probe_operators` returned.

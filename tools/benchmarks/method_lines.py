@@ -34,7 +34,7 @@ METHODS = {
 
 
 def code_lines(tree: ast.AST, source: list[str]) -> set[int]:
-    """Lines that hold code.
+    """Find the lines that hold code.
 
     Args:
         tree: A module, or a part of one.
@@ -61,7 +61,7 @@ def code_lines(tree: ast.AST, source: list[str]) -> set[int]:
 
 
 def count(path: str) -> int:
-    """Lines of code of a module, or of all modules of a folder.
+    """Count the lines of code of a module, or of all modules of a folder.
 
     Args:
         path: Relative to the package, without ``.py``.
@@ -80,7 +80,7 @@ def count(path: str) -> int:
 
 
 def count_algorithm() -> tuple[int, dict[str, int]]:
-    """Lines of the algorithm's file.
+    """Count the lines of the algorithm's file.
 
     Returns:
         Those that all methods share, and those of each method's class.

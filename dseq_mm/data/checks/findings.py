@@ -80,7 +80,7 @@ def missing_files(paths: Iterable[str]) -> list[str]:
 
 
 def load_annotations_of(dataset) -> object | None:
-    """The transform of a data set's pipeline that loads annotations.
+    """Find the transform of a data set's pipeline that loads annotations.
 
     Args:
         dataset: A data set of mmdet or mmseg.

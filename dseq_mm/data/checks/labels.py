@@ -16,7 +16,7 @@ from .findings import Findings
 
 
 def innermost(dataset: Any) -> Iterator[Any]:
-    """Data sets without their wrappers.
+    """List data sets without their wrappers.
 
     Args:
         dataset: A data set, maybe in wrappers (`dataset`) or joined (`datasets`).
@@ -76,7 +76,7 @@ def agree_on_classes(
 
 
 def head_classes(model: nn.Module | dict) -> dict[str, int]:
-    """Numbers of classes of a model's heads.
+    """Find the numbers of classes of a model's heads.
 
     Args:
         model: A model, or its config.

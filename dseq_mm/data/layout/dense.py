@@ -253,7 +253,7 @@ def _read_instances(report, file, folder, names, reader) -> None:
     """Read annotations as the training does."""
 
     def read():
-        """What the training would load."""
+        """Load what the training would."""
         with contextlib.redirect_stdout(io.StringIO()):
             return reader(
                 ann_file=file,

@@ -67,7 +67,7 @@ class Projector(BaseModule):
 
 
 def pool_blocks(tokens: Tensor, plan: PredictionPlan) -> Tensor:
-    """Mean over the patches of each target block, in at least float32.
+    """Average over the patches of each target block, in at least float32.
 
     Args:
         tokens: One vector per target slot, ``(R, Lt, D)``.

@@ -117,7 +117,7 @@ class SIGRegHead(RegularizerHead):
 
 
 def random_directions(key: int, channels: int, slices: int, device) -> Tensor:
-    """Directions uniform on the sphere, a pure function of the key.
+    """Draw directions uniformly from the sphere, a pure function of the key.
 
     Args:
         key: See :func:`~dseq_mm.randomness.hash_integers`.
@@ -135,7 +135,7 @@ def random_directions(key: int, channels: int, slices: int, device) -> Tensor:
 
 
 def sigreg(z: Tensor, directions: Tensor, quadrature: str = 'code') -> Tensor:
-    """Distance of a sample from the standard normal, mean over directions.
+    """Compute a sample's distance from the standard normal, mean over directions.
 
     In direction ``a`` it is the Epps-Pulley statistic
     ``n * integral of |f(t) - phi(t)|^2 phi(t) dt`` with ``f`` the characteristic

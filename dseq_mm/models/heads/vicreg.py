@@ -115,7 +115,7 @@ class VICRegHead(RegularizerHead):
 
 
 def variance(z: Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Tensor:
-    """Hinge on the standard deviation of each channel (VICReg, Eq. 1 and 2).
+    """Compute the hinge on each channel's standard deviation (VICReg, Eq. 1 and 2).
 
     Args:
         z: Views, ``(S, n, K)``.
@@ -129,7 +129,7 @@ def variance(z: Tensor, gamma: float = 1.0, eps: float = 1e-4) -> Tensor:
 
 
 def covariance(z: Tensor) -> Tensor:
-    """Squared covariances of different channels, over channels (VICReg, Eq. 3 and 4).
+    """Sum squared covariances of different channels, over channels (VICReg, Eq. 3, 4).
 
     Args:
         z: Views, ``(S, n, K)``.
@@ -145,7 +145,7 @@ def covariance(z: Tensor) -> Tensor:
 
 
 def pairwise_distance(z: Tensor) -> Tensor:
-    """Mean squared difference of all pairs of views (C-JEPA, Algorithm 1).
+    """Compute the mean squared difference of all pairs of views (C-JEPA, Algorithm 1).
 
     The mean over pairs is twice the unbiased variance over views.
 

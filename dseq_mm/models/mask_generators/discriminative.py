@@ -113,7 +113,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         return replace(plan, log=regions.log | {'lambda': scheduled})
 
     def probability(self, progress: float) -> float:
-        """Lambda of the curriculum.
+        """Compute lambda of the curriculum.
 
         Args:
             progress: Share of the training that is done.
@@ -133,7 +133,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
         latent_loss=None,
         probability: float | None = None,
     ) -> Regions:
-        """Regions in the order of prediction.
+        """Find regions in the order of prediction.
 
         Args:
             encoded: See :meth:`forward`.
