@@ -11,14 +11,17 @@ from dseq_mm.cli import launch
 from dseq_mm.cli.building import name_parts
 from dseq_mm.cli.options import add_options_argument
 from dseq_mm.cli.resume import check_file
-from dseq_mm.evaluation.knn import extract_config, hook_settings, knn_metrics
+from dseq_mm.evaluation.knn import (
+    NO_LABELS,
+    extract_config,
+    hook_settings,
+    knn_metrics,
+)
 from dseq_mm.evaluation.probe import linear_accuracy
 from dseq_mm.transfer.checkpoint import install_safe_loader
 from dseq_mm.utils import command
 from dseq_mm.utils.configs import read_config
 from dseq_mm.utils.files import write_json
-
-_NO_LABELS = '--linear needs labels: KNNHook has no query, or its bank none'
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,14 +73,17 @@ def main(argv: list[str] | None = None) -> None:
     if args.linear and find_spec('sklearn') is None:
         raise ValueError('--linear needs scikit-learn: pip install scikit-learn')
     if args.linear and settings.get('query') is None:
-        raise ValueError(_NO_LABELS)
+        raise ValueError(NO_LABELS)
     options = {k: settings[k] for k in ('k', 'temperature') if k in settings}
     with name_parts(cfg):
         bank, queries = extract_config(
-            cfg, args.checkpoint, args.encoder, args.seed, args.raw_pixels
+            cfg,
+            args.checkpoint,
+            args.encoder,
+            args.seed,
+            args.raw_pixels,
+            labels=args.linear,
         )
-    if args.linear and queries is None:
-        raise ValueError(_NO_LABELS)
     metrics = knn_metrics(bank, queries, device=get_device(), **options)
     if args.linear:
         for name in sorted(bank.keys() - {'labels'}):

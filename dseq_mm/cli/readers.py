@@ -1,11 +1,12 @@
 """What reads the dicts of a config that have no ``type``."""
 
+import inspect
 import re
 from typing import Any
 
 import mmengine.runner as loops
 from mmengine.hooks import Hook
-from mmengine.optim import OptimWrapper
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from mmengine.runner import LogProcessor, Runner
 from mmengine.visualization import Visualizer
 from torch import nn
@@ -42,17 +43,9 @@ TOP_LEVEL = (arguments_of(Runner).names.keys() - {'cfg'}) | {
     'tta_model',
     'tta_pipeline',
 }
-_GROUP = {'lr_mult', 'decay_mult'}
-_PARAMWISE = {
-    'bias_lr_mult',
-    'bias_decay_mult',
-    'norm_decay_mult',
-    'dwconv_decay_mult',
-    'flat_decay_mult',
-    'dcn_offset_lr_mult',
-    'bypass_duplicate',
-    'custom_keys',
-}
+#: What a group of parameters may be given.
+GROUP = {'lr_mult', 'decay_mult'}
+_PARAMWISE = re.compile(r"""paramwise_cfg(?:\.get\(|\.pop\(|\[)\s*['"](\w+)""")
 _ARCH = {'embed_dims', 'num_layers', 'num_heads', 'feedforward_channels'}
 _BACKBONE = r'(model|model\.backbone)'
 #: Dotted place of a dict without type to its names, or to the class that gets them.
@@ -70,7 +63,7 @@ _READERS: tuple[tuple[str, Any], ...] = (
     ('visualizer', (Visualizer,)),
     ('default_hooks', set(MMENGINE_HOOKS)),
     (r'optim_wrapper\.clip_grad', (clip_grad_norm_, {'type'})),
-    (r'optim_wrapper\.paramwise_cfg\.custom_keys\.[^.]+', _GROUP),
+    (r'optim_wrapper\.paramwise_cfg\.custom_keys\.[^.]+', GROUP),
     (r'model\.target_encoder', ('dseq_mm.TargetEncoder',)),
     (r'model\.mask_generator\.rule', (RegionRule,)),
     (r'model\.mask_generator\.curriculum', {'start', 'end', 'unit'}),
@@ -100,14 +93,30 @@ def reader_of(place: str, node: dict, scope: str | None) -> Arguments:
         return _join([*kinds, *(_taken_before(kind) for kind in kinds)])
     if place == 'optim_wrapper':
         return _join([OptimWrapper, _taken_before(OptimWrapper)])
-    if place == r'optim_wrapper.paramwise_cfg':
-        return _join([_PARAMWISE])._replace(complete=False)
+    if place == 'optim_wrapper.paramwise_cfg':
+        names = paramwise_names(DefaultOptimWrapperConstructor)
+        return Arguments(dict.fromkeys(names), complete=False)
     for pattern, reader in _READERS:
         if re.fullmatch(pattern, place):
             return _join([reader] if isinstance(reader, set) else list(reader))
     if _FREE.fullmatch(place.rpartition('.')[2]):
         return Arguments({}, complete=False)
     return Arguments(dict.fromkeys(node), complete=False)
+
+
+def paramwise_names(constructor: type) -> set[str]:
+    """Find what a constructor of optimizers takes out of ``paramwise_cfg``.
+
+    Args:
+        constructor: Its class.
+
+    Returns:
+        The names in its code and in that of its parents.
+    """
+    own = [kind for kind in constructor.__mro__ if kind is not object]
+    return {
+        name for kind in own for name in _PARAMWISE.findall(inspect.getsource(kind))
+    }
 
 
 def is_free(place: str) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
+from mmengine.optim import DefaultOptimWrapperConstructor
 
-from ..utils.arguments import find_types, has_scope, similar_type
+from ..utils.arguments import check_arguments, find_types, has_scope, similar_type
 from ..utils.command import nearest
 from ..utils.configs import bare_type
 from ..utils.host import raw_dict
-from .readers import TOP_LEVEL, is_free, reader_of
+from .readers import GROUP, TOP_LEVEL, is_free, paramwise_names, reader_of
 
 #: Likeness from which a name is taken for a misspelt one, where others may be read too.
 _ALIKE = 0.8
@@ -71,6 +72,7 @@ def check_config(cfg: Config) -> None:
         for place, node in _typed_dicts(cfg.get(field), field):
             if place.count('.') == 1 and (problem := unread(node, place, scope)):
                 raise ValueError(problem)
+    _check_paramwise(cfg.get('optim_wrapper') or {}, scope)
     for name, value in cfg.items():
         near = '' if name in TOP_LEVEL else nearest(name, TOP_LEVEL, 0.85)
         other_split = {*name.split('_')} - {*near.split('_')} <= _SPLITS
@@ -79,6 +81,17 @@ def check_config(cfg: Config) -> None:
                 f'nothing reads {name!r} at the top of the config; did you mean '
                 f'{near!r}?'
             )
+
+
+def _check_paramwise(wrapper: dict, scope: str | None) -> None:
+    """Raise ``ValueError`` if no constructor reads what is said of parameters."""
+    name = wrapper.get('constructor', DefaultOptimWrapperConstructor)
+    given = wrapper.get('paramwise_cfg') or {}
+    for kind in find_types(name, scope)[:1]:
+        check_arguments(given, paramwise_names(kind), 'optim_wrapper.paramwise_cfg')
+    for key, settings in (given.get('custom_keys') or {}).items():
+        place = f'optim_wrapper.paramwise_cfg.custom_keys.{key}'
+        check_arguments(settings, GROUP, place)
 
 
 def find_unread(cfg: Config, argument: str) -> str:

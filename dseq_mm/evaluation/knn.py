@@ -22,6 +22,7 @@ from .features import extract, extract_features, raw_pixels
 from .knn_data import open_knn_data
 from .rank import feature_std, rank_me
 
+NO_LABELS = '--linear needs labels: KNNHook has no query, or its bank none'
 CHUNK = 512  # queries compared with the bank at once
 
 
@@ -180,6 +181,7 @@ def extract_config(
     encoder: str | None = None,
     seed: int = 0,
     pixels: bool = False,
+    labels: bool = False,
 ) -> tuple[dict, dict | None]:
     """Extract the features of bank and queries that a config names.
 
@@ -190,6 +192,7 @@ def extract_config(
         encoder: 'target' or 'context'; by default what the hook says.
         seed: Of the random initialization.
         pixels: Take the pixels as features, not the backbone's.
+        labels: Refuse data without labels before anything is computed.
 
     Returns:
         Features of the bank and of the queries, as :func:`extract_features` gives
@@ -210,6 +213,8 @@ def extract_config(
     preprocessor.to(device)
     chosen = {key: settings[key] for key in ('bank_fraction', 'k') if key in settings}
     data = open_knn_data(settings.get('bank'), settings.get('query'), **chosen)
+    if labels and data.query is None:
+        raise ValueError(NO_LABELS)
     for note in data.notes:
         print_log(note)
     if pixels:

@@ -83,6 +83,8 @@ class JEPA(BaseSelfSupervisor):
         )
         if regularizers is None:
             regularizers = self.default_regularizers
+        if isinstance(regularizers, dict):
+            raise ValueError(f'regularizers is a list: write [{regularizers}]')
         mask_generator = mask_generator or self.default_mask_generator
         if mask_generator is None:
             raise ValueError(

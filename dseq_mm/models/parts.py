@@ -19,7 +19,12 @@ def build_part(cfg: dict[str, Any], **facts: Any) -> nn.Module:
 
     Returns:
         The part.
+
+    Raises:
+        ValueError: If it is no config of a part.
     """
+    if not isinstance(cfg, dict):
+        raise ValueError(f'a part of the model is dict(type=...), not {cfg!r}')
     with MODELS.switch_scope_and_registry(cfg.get('_scope_')) as registry:
         kind = cfg.get('type')
         kind = registry.get(kind) if isinstance(kind, str) else kind

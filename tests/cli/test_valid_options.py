@@ -175,3 +175,28 @@ def test_the_argument_of_an_error_is_found():
     cfg = make_config(model=dict(type='IJEPA', backbone=dict(type='JEPAViT', oops=1)))
     assert 'JEPAViT (model.backbone)' in find_unread(cfg, 'oops')
     assert find_unread(cfg, 'arch') == ''
+
+
+@pytest.mark.parametrize(
+    ('constructor', 'paramwise', 'problem'),
+    [
+        (None, dict(norm_decay_mult=0.0, custom_keys={'a': dict(lr_mult=0.1)}), ''),
+        (None, dict(norm_decay=0.0), "'norm_decay'; did you mean 'norm_decay_mult'"),
+        (None, dict(layer_decay_rate=0.7), "has no argument 'layer_decay_rate'"),
+        ('BackboneDecayOptimWrapperConstructor', dict(layer_decay_rate=0.7), ''),
+        ('BackboneDecayOptimWrapperConstructor', dict(layer_decay=0.7), '_rate'),
+        ('JEPAOptimWrapperConstructor', dict(bias_lr_mult=2.0), ''),
+        (None, dict(custom_keys={'a': dict(lr_mul=0.1)}), "did you mean 'lr_mult'"),
+        (None, dict(custom_keys={'a': 0.1}), 'custom_keys.a is a dict of options'),
+    ],
+)
+def test_settings_of_parameters(constructor, paramwise, problem):
+    wrapper = dict(type='OptimWrapper', paramwise_cfg=paramwise)
+    if constructor:
+        wrapper['constructor'] = constructor
+    cfg = make_config(optim_wrapper=wrapper)
+    if not problem:
+        check_config(cfg)
+        return
+    with pytest.raises(ValueError, match=problem):
+        check_config(cfg)

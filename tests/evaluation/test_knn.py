@@ -202,8 +202,10 @@ def test_tool(config, tmp_path, capsys):
     assert f'{numbers["knn_last"]:.2f}' in capsys.readouterr().out
     config.custom_hooks[1].bank.dataset.labeled = False
     config.dump(path)
-    with pytest.raises(ValueError, match='--linear needs labels'):
-        main([str(path), '--raw-pixels', '--linear'])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(knn, 'extract', pytest.fail)  # refused before that
+        with pytest.raises(ValueError, match='--linear needs labels'):
+            main([str(path), '--raw-pixels', '--linear'])
     with pytest.raises(ValueError, match='no checkpoint'):
         main([str(path), str(tmp_path / 'none.pth')])
     with pytest.raises(SystemExit):

@@ -219,6 +219,18 @@ def test_two_regularizers_of_one_kind_are_both_logged():
     torch.testing.assert_close(losses['loss'], terms)
 
 
+@pytest.mark.parametrize(
+    ('parts', 'message'),
+    [
+        (dict(type='SIGRegHead'), r"is a list: write \[\{'type': 'SIGRegHead'\}\]"),
+        (['SIGRegHead'], r"is dict\(type=\.\.\.\), not 'SIGRegHead'"),
+    ],
+)
+def test_regularizers_that_are_no_list_of_configs(parts, message):
+    with pytest.raises(ValueError, match=message):
+        build_jepa(method='IJEPA', regularizers=parts)
+
+
 def test_every_average_starts_as_its_source_and_stays_in_evaluation_mode():
     model = build_jepa(spread=False)
     model.second = MODELS.build(dict(type='TargetEncoder', model=model.neck))
