@@ -209,7 +209,7 @@ def extract_config(
     preprocessor = MODELS.build(preprocessor or dict(type='SelfSupDataPreprocessor'))
     preprocessor.to(device)
     chosen = {key: settings[key] for key in ('bank_fraction', 'k') if key in settings}
-    data = open_knn_data(settings.get('bank'), settings.get('query'), **chosen)
+    data = open_knn_data(settings.get('bank') or {}, settings.get('query'), **chosen)
     for note in data.notes:
         print_log(note)
     if pixels:
