@@ -18,7 +18,7 @@ from .files import (
 )
 
 PREFIX = 'tar://'
-_ADDRESS = re.compile(r'tar://(.+?\.tar)@(\d+)\+(\d+)#', re.IGNORECASE)
+_ADDRESS = re.compile(r'tar://(.+?\.tar)@(\d+)\+(\d+)#', re.IGNORECASE | re.DOTALL)
 LINKS = 'links within the archive'
 REPLACED = 'files replaced by later ones of their name'
 

@@ -86,7 +86,8 @@ class PreemptionHook(Hook):
         """
         while self._before:
             name, handler = self._before.popitem()
-            signal.signal(getattr(signal, name), handler)
+            # None is one that was not set by Python, and cannot be
+            signal.signal(getattr(signal, name), handler or signal.SIG_DFL)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
