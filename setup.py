@@ -62,6 +62,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['dseq_mm', 'dseq_mm.*']),
+    package_data={'dseq_mm': ['py.typed']},
     cmdclass={'build_py': BuildWithConfigs},
     install_requires=['safetensors>=0.4', 'tabulate>=0.9'],
     extras_require={

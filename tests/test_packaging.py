@@ -46,6 +46,7 @@ def test_own_config_inherits_from_what_was_built(lib, tmp_path):
 def test_build_ships_configs_and_tools(lib):
     shipped = lib / 'dseq_mm'
     assert (shipped / '.mim' / 'model-index.yml').is_file()
+    assert (shipped / 'py.typed').is_file()
     for folder in ('configs', 'tools'):
         here = {path.relative_to(ROOT) for path in (ROOT / folder).rglob('*.py')}
         there = {

@@ -19,4 +19,5 @@ if [ "$(env -u OMP_NUM_THREADS nproc)" -gt 1 ]; then  # nproc obeys that variabl
 fi
 
 ruff check .
+python -m mypy
 exec python -m pytest "${parallel[@]}" "$@"

@@ -70,7 +70,8 @@ def _cause(error: Exception, cfg: Config, place: str) -> str:
 
 def _part_of(error: Exception, cfg: Config) -> tuple[str, str]:
     """Type and place of the part that was being built."""
-    kind, given, step = '', {}, error.__traceback__
+    kind, step = '', error.__traceback__
+    given: dict = {}
     while step is not None:
         code = step.tb_frame.f_code
         if Path(code.co_filename) == Path(build_functions.__file__):

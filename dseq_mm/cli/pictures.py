@@ -35,7 +35,7 @@ def draw_predictions(cfg: Config, folder: str | Path) -> list[str]:
     if name == 'DetVisualizationHook':
         hook.update(draw=True, test_out_dir=folder)  # relative paths would nest
     elif name == 'SegVisualizationHook':
-        hook.draw = True
+        hook.update(draw=True)
         _write_files(cfg, folder)
         folder = f'{folder}/vis_data/vis_image'
     else:
@@ -53,4 +53,4 @@ def _write_files(cfg: Config, folder: str) -> None:
             '--show-dir needs a visualizer that writes files: set visualizer=dict('
             "type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])."
         )
-    visualizer.save_dir = folder
+    visualizer['save_dir'] = folder

@@ -133,7 +133,8 @@ def is_free(place: str) -> bool:
 
 def _join(readers: list) -> Arguments:
     """All names of some readers: classes, registered names or sets of names."""
-    names, complete = {}, True
+    names: dict[str, Any] = {}
+    complete = True
     for reader in readers:
         if isinstance(reader, set | frozenset):
             names |= dict.fromkeys(reader)

@@ -87,7 +87,8 @@ def _check_paramwise(wrapper: dict, scope: str | None) -> None:
     """Raise ``ValueError`` if no constructor reads what is said of parameters."""
     name = wrapper.get('constructor', DefaultOptimWrapperConstructor)
     given = wrapper.get('paramwise_cfg') or {}
-    for kind in find_types(name, scope)[:1]:
+    kinds = [kind for kind in find_types(name, scope) if isinstance(kind, type)]
+    for kind in kinds[:1]:
         check_arguments(given, paramwise_names(kind), 'optim_wrapper.paramwise_cfg')
     for key, settings in (given.get('custom_keys') or {}).items():
         place = f'optim_wrapper.paramwise_cfg.custom_keys.{key}'

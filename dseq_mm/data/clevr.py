@@ -222,10 +222,10 @@ def distance_label(depth: float) -> int:
     Raises:
         ValueError: The depth is outside the thresholds.
     """
-    depth = np.float32(depth)
-    if not THRESHOLDS[0] < depth <= THRESHOLDS[-1]:
-        raise ValueError(f'depth {depth}')
-    return int(np.searchsorted(THRESHOLDS, depth, side='left')) - 1
+    stored = np.float32(depth)
+    if not THRESHOLDS[0] < stored <= THRESHOLDS[-1]:
+        raise ValueError(f'depth {stored}')
+    return int(np.searchsorted(THRESHOLDS, stored, side='left')) - 1
 
 
 @DATASETS.register_module()

@@ -147,7 +147,7 @@ def coco_annotations(scene: Scene, image_id: int, first_id: int) -> list[dict]:
     Returns:
         One dict per digit.
     """
-    annotations = []
+    annotations: list[dict] = []
     for mask, label in zip(scene.masks, scene.labels.tolist(), strict=True):
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         x, y = int(columns[0]), int(rows[0])
@@ -209,12 +209,21 @@ def _write_digits(root: Path, split, scans, size, number, seed, digest) -> None:
         _write_png(path, render_digit(scan, size, rng), digest)
 
 
-def _write_scenes(root: Path, split, scans, size, number, seed, digest) -> None:
+def _write_scenes(
+    root: Path,
+    split: str,
+    scans: tuple[np.ndarray, np.ndarray],
+    size: int,
+    number: int,
+    seed: int,
+    digest,
+) -> None:
     """Write the scenes of one split with all their labels."""
     folder = root / 'scenes'
     for name in (split, f'segmentation/{split}', 'annotations'):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    images, instances, clevr = [], [], []
+    images, clevr = [], []
+    instances: list[dict] = []
     for index in range(number):
         scene = render_scene(*scans, size, sample_rng(seed, 'scenes', split, index))
         name = f'{index:06d}.png'

@@ -202,7 +202,7 @@ def render_digit(scan: np.ndarray, size: int, rng: np.random.RandomState) -> np.
         (size, size, 3) uint8 RGB picture.
     """
     image = draw_ground(rng, size, light=False, tint=12, texture=(20, 12))
-    side = _integers(rng, 5 * size // 6, size + 1, ())
+    side = int(_integers(rng, 5 * size // 6, size + 1, ()))
     top, left = _integers(rng, 0, size - side + 1, 2)
     paint(image, scan_ink(scan, side), draw_color(rng, True, tint=12), top, left)
     return image.astype(np.uint8)

@@ -219,7 +219,8 @@ class FolderSearch:
     ) -> list[str]:
         """Take what lies under a folder; links are put off. Its folders' names."""
         self._entered.add(real)
-        stack, first = [(top, name, real, loose)], None
+        stack = [(top, name, real, loose)]
+        first: list[str] | None = None
         while stack:
             path, name, real, loose = stack.pop()
             folders = []
@@ -239,7 +240,7 @@ class FolderSearch:
                 else:
                     self._add(found, inner, real)
             first = folders if first is None else first
-        return first
+        return first or []
 
     def _entries(
         self, found: ImageFiles, path: str, name: str

@@ -50,7 +50,7 @@ class ImageFolder(CustomDataset):
         infos = [{'img_path': prefix + path} for path in self.files.paths]
         if self.with_label:
             labels = self._labels_of(self.files.classes)
-            for info, index in zip(infos, self.files.labels, strict=True):
+            for info, index in zip(infos, self.files.labels or (), strict=True):
                 info['gt_label'] = labels[index]
         return infos
 

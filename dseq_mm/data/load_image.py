@@ -4,6 +4,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 
 import cv2
 import mmcv
@@ -12,6 +13,8 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from .files import printable
 
@@ -140,9 +143,9 @@ class LoadImage(LoadImageFromFile):
             reason = ' '.join(str(error).split()) or type(error).__name__
             raise ValueError(f'{printable(path)}: {reason}') from error
 
-    def _decode_deep(self, content: bytes, header: Image.Image) -> np.ndarray:
+    def _decode_deep(self, content: bytes, header: ImageFile) -> np.ndarray:
         """An image of other values than 8 bits, in 8 bits and OpenCV's channels."""
-        if header.format == 'TIFF':
+        if isinstance(header, TiffImageFile):
             _check_tiff(header.tag_v2)
         # a single channel of 32 bits is decoded only as it is
         whole = header.mode == 'F' or '32' in str(_raw_mode(header))
@@ -159,7 +162,7 @@ class LoadImage(LoadImageFromFile):
         return image
 
     def _declared(
-        self, content: bytes, header: Image.Image, image: np.ndarray
+        self, content: bytes, header: ImageFile, image: np.ndarray
     ) -> int | None:
         """The largest value that the integers can have, if that is known."""
         if self.bit_depth is not None:
@@ -176,7 +179,7 @@ class LoadImage(LoadImageFromFile):
         return None
 
 
-def _read_header(content: bytes) -> Image.Image:
+def _read_header(content: bytes) -> ImageFile:
     """Pillow's description of an image, nothing of it decoded."""
     try:
         with warnings.catch_warnings():
@@ -195,16 +198,16 @@ def _read_header(content: bytes) -> Image.Image:
         raise ValueError(f'no image, or one with a damaged header: {error}') from None
 
 
-def _raw_mode(header: Image.Image) -> str | tuple:
+def _raw_mode(header: ImageFile) -> str | tuple:
     """How the values are stored, in Pillow's words."""
     return (header.tile[0][3] if header.tile else None) or ''
 
 
-def _is_deep(header: Image.Image) -> bool:
+def _is_deep(header: ImageFile) -> bool:
     """Whether values are stored in another way than with up to 8 bits each."""
     if header.format == 'JPEG':
         return False  # others are not decoded at all
-    if header.format == 'TIFF':
+    if isinstance(header, TiffImageFile):
         bits, kinds = (header.tag_v2.get(tag, ()) for tag in (258, 339))
         return max((*bits, 1)) > 8 or any(kind != 1 for kind in kinds)
     raw = _raw_mode(header)
@@ -213,11 +216,11 @@ def _is_deep(header: Image.Image) -> bool:
     return header.mode[0] in 'IF' or ';16' in str(raw)
 
 
-def _kind(header: Image.Image) -> str:
+def _kind(header: ImageFile) -> str:
     return f'{header.format} file ({header.mode}, stored as {_raw_mode(header)})'
 
 
-def _check_tiff(tags: dict) -> None:
+def _check_tiff(tags: Mapping) -> None:
     """Refuse kinds of more than 8 bits that OpenCV decodes wrongly or not at all."""
     bits, kinds = tags.get(258, (1,)), tags.get(339) or (1,)
     found = f'a TIFF file of {bits[0]} bits'

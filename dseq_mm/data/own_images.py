@@ -212,7 +212,7 @@ def _read_list(path: str, search: FolderSearch) -> ImageFiles:
         raise ValueError(
             f'{printable(path)} is no list in UTF-8: write it with one path per line'
         )
-    found, missing = ImageFiles(path, locations=[]), []
+    found, locations, missing = ImageFiles(path), [], []
     folder = os.path.dirname(os.path.abspath(path))
     for number, line in enumerate(lines, 1):
         if not line or line.startswith('#'):
@@ -231,7 +231,7 @@ def _read_list(path: str, search: FolderSearch) -> ImageFiles:
             found.leave_out(TWICE, line)
         else:
             found.paths.append(line)
-            found.locations.append(location)
+            locations.append(location)
     if missing:
         raise ValueError(
             f'{printable(path)}: {len(missing):,} of the listed files do not exist, '
@@ -239,5 +239,5 @@ def _read_list(path: str, search: FolderSearch) -> ImageFiles:
         )
     order = sorted(range(len(found)), key=found.paths.__getitem__)
     found.paths = [found.paths[index] for index in order]
-    found.locations = [found.locations[index] for index in order]
+    found.locations = [locations[index] for index in order]
     return found

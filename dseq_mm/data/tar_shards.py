@@ -18,7 +18,7 @@ from .files import (
 )
 
 PREFIX = 'tar://'
-_ADDRESS = re.compile(r'tar://(.+?\.tar)@(\d+)\+(\d+)#', re.IGNORECASE)
+_ADDRESS = re.compile(r'tar://(.+?\.tar)@(\d+)\+(\d+)#', re.IGNORECASE | re.DOTALL)
 LINKS = 'links within the archive'
 REPLACED = 'files replaced by later ones of their name'
 
@@ -36,7 +36,8 @@ def index_tar(path: str, search: FolderSearch) -> ImageFiles:
     Raises:
         ValueError: It is no whole tar archive.
     """
-    found, places = ImageFiles(path), {}
+    found = ImageFiles(path)
+    places: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(path, 'r:') as archive:
             for member in archive:
@@ -108,7 +109,15 @@ def tar_size(location: str) -> int:
     Returns:
         Bytes.
     """
-    return int(_ADDRESS.match(location)[3])
+    return _parse(location)[2]
+
+
+def _parse(address: str) -> tuple[str, int, int]:
+    """Archive, offset and size."""
+    match = _ADDRESS.match(address)
+    if match is None:
+        raise OSError(f'{address}: no address of a file in a tar archive')
+    return match[1], int(match[2]), int(match[3])
 
 
 class TarBackend(BaseStorageBackend):
@@ -129,13 +138,10 @@ class TarBackend(BaseStorageBackend):
         Raises:
             OSError: The archive is missing or was cut off.
         """
-        match = _ADDRESS.match(filepath)
-        if match is None:
-            raise OSError(f'{filepath}: no address of a file in a tar archive')
-        archive, offset, size = match.groups()
+        archive, offset, size = _parse(filepath)
         with open(archive, 'rb') as file:
-            content = os.pread(file.fileno(), int(size), int(offset))
-        if len(content) < int(size):
+            content = os.pread(file.fileno(), size, offset)
+        if len(content) < size:
             raise OSError(f'{filepath}: the archive was cut off')
         return content
 

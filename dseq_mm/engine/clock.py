@@ -1,6 +1,7 @@
 """The clock: everything that changes over training follows the same progress."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mmengine.dataset import ClassBalancedDataset, RepeatDataset
 from mmengine.dist import broadcast_object_list
@@ -97,7 +98,7 @@ class ClockHook(Hook):
         unwrap(runner.model).clock = clock
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> Any:
     """Find the algorithm inside a distributed wrapper.
 
     Args:

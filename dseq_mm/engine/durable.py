@@ -7,6 +7,7 @@ import os
 import os.path as osp
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -114,12 +115,8 @@ class DurableCheckpointHook(CheckpointHook):
     """
 
     # what KNNHook measures: save_best needs no rule
-    _default_greater_keys = [
-        *GREATER_IS_BETTER,
-        'knn_',
-        'rank_me',
-        'feature_std',
-    ]
+    _default_greater_keys = [*GREATER_IS_BETTER, 'knn_', 'rank_me', 'feature_std']
+    backend_args: dict | None
 
     def __init__(self, *args, **kwargs) -> None:
         known = set(inspect.signature(CheckpointHook.__init__).parameters)
@@ -133,7 +130,7 @@ class DurableCheckpointHook(CheckpointHook):
         self._due: int | None = None  # number of a checkpoint that waits
         self._superseded: list[str] = []  # go after the next checkpoint
         self._later: list[str] = []  # names that go after the next regular one
-        self._remover = None  # backend that removes at once
+        self._remover: Any = None  # backend that removes at once
 
     def before_run(self, runner) -> None:
         """Find the checkpoint, if the runner was told to resume but not from where.
@@ -149,7 +146,7 @@ class DurableCheckpointHook(CheckpointHook):
         path, notes = newest_checkpoint(runner.work_dir, self._folder(runner))
         for note in notes:
             runner.logger.info(note)
-        resume_from(runner, path and str(path))
+        resume_from(runner, str(path) if path else None)
 
     def _is_local(self, runner) -> bool:
         return '://' not in str(self.out_dir or runner.work_dir)
@@ -198,8 +195,8 @@ class DurableCheckpointHook(CheckpointHook):
 
     def _find_best_here(self) -> None:
         """Let the best checkpoints of a copied or moved folder be those in it."""
-        if getattr(self, 'best_ckpt_path', None):
-            self.best_ckpt_path = self._here(self.best_ckpt_path)
+        if best := getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = self._here(best)
         for key, path in getattr(self, 'best_ckpt_path_dict', {}).items():
             self.best_ckpt_path_dict[key] = path and self._here(path)
 

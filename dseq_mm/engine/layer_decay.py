@@ -41,7 +41,7 @@ class BackboneDecayOptimWrapperConstructor(LearningRateDecayOptimWrapperConstruc
         """
         if get_layer_depth is None:
             backbone = getattr(module, 'backbone', None)
-            if not hasattr(backbone, 'get_layer_depth'):
+            if backbone is None or not hasattr(backbone, 'get_layer_depth'):
                 raise ValueError(
                     f'layer-wise decay: the backbone {type(backbone).__name__} has no '
                     'get_layer_depth. Use DenseViT or a ViT of mmpretrain.'

@@ -133,7 +133,8 @@ class GuardedOptimWrapper(OptimWrapper):
             if parameter.grad is not None
         ]
         norm = torch.nn.utils.get_total_norm(gradients)
-        flag = (self._bad_loss | ~norm.isfinite()).float()
+        bad = ~norm.isfinite()
+        flag = (bad if self._bad_loss is None else self._bad_loss | bad).float()
         all_reduce(flag, op='max')
         batches, self._bad_loss, self._batches = self._batches, None, []
         fused = all(group.get('fused') for group in self.optimizer.param_groups)

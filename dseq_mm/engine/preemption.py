@@ -7,6 +7,7 @@ import atexit
 import multiprocessing
 import signal
 from functools import partial
+from typing import Any
 
 from mmengine.dist import barrier, is_distributed
 from mmengine.hooks import Hook
@@ -52,7 +53,7 @@ class PreemptionHook(Hook):
         self._steps = 0  # of the optimizer, in this process's life
         self._last: int | None = None
         self._key = ''
-        self._before: dict[str, object] = {}
+        self._before: dict[str, Any] = {}
 
     def before_train(self, runner) -> None:
         """Listen to the signals; let data workers leave them to us.
@@ -85,7 +86,8 @@ class PreemptionHook(Hook):
         """
         while self._before:
             name, handler = self._before.popitem()
-            signal.signal(getattr(signal, name), handler)
+            # None is one that was not set by Python, and cannot be
+            signal.signal(getattr(signal, name), handler or signal.SIG_DFL)
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -121,7 +123,7 @@ class PreemptionHook(Hook):
             'saved and goes on with --resume.'
         )
         self.after_train(runner)
-        raise TrainingInterrupted(self._signal)
+        raise TrainingInterrupted(str(self._signal))
 
     def _note(self, name: str, number: int, frame) -> None:
         self._signal = name

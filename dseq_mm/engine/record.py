@@ -262,7 +262,8 @@ def compare_settings(
     Returns:
         Those that make it another experiment, and those that are applied.
     """
-    other, applied = [], []
+    other: list[Difference] = []
+    applied: list[Difference] = []
     for name in sorted({*before, *now}):
         pair = Difference(name, before.get(name), now.get(name))
         if _same(pair.before, pair.now) or _matches(name, _FREE):

@@ -262,7 +262,7 @@ class StepSchedule(Schedule):
         for milestone in milestones:
             self._check_length('milestones', milestone)
         self.milestones, self.gamma = tuple(milestones), gamma
-        super().__init__(*args, begin=0, **kwargs)
+        super().__init__(*args, begin=0, **kwargs)  # type: ignore[misc]  # by name
 
     def value(self, base: float, done: float, length: float, total: float) -> float:
         """See :meth:`Schedule.value`."""

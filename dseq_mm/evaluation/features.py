@@ -7,8 +7,8 @@ Shape legend: ``B`` images of a batch, ``n`` of the dataset, ``m`` of one proces
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import Any, cast
 
 import torch
 from mmengine.dataset import BaseDataset, DefaultSampler
@@ -87,12 +87,13 @@ def pooled_blocks(backbone: nn.Module, images: Tensor) -> dict[str, Tensor]:
         # (B, D, H, W) -> (B, D)
         pooled = [stage.float().flatten(2).mean(2) for stage in stages[-4:]]
         return dict(last=pooled[-1], last4=torch.cat(pooled, dim=1))
-    depth = len(backbone.layers)
+    depth = len(cast(nn.ModuleList, backbone.layers))
     blocks = list(range(max(0, depth - 4), depth))
     with _outputs(backbone, out_type='raw', out_indices=blocks):
         outputs = list(backbone(images, **arguments))  # each (B, K + P, D)
     if getattr(backbone, 'final_norm', False):
-        outputs[:-1] = [backbone.ln1(tokens) for tokens in outputs[:-1]]
+        norm = backbone.get_submodule('ln1')
+        outputs[:-1] = [norm(tokens) for tokens in outputs[:-1]]
     first = getattr(backbone, 'num_extra_tokens', 0)
     pooled = [tokens[:, first:].float().mean(1) for tokens in outputs]  # (B, D)
     return dict(last=pooled[-1], last4=torch.cat(pooled, dim=1))
@@ -197,12 +198,28 @@ def labels_of(data_samples: list | None) -> Tensor | None:
 def _check_order(dataloader: DataLoader) -> None:
     """The gathering below relies on the order in which shards are dealt out."""
     sampler = dataloader.sampler
-    ordered = isinstance(sampler, DefaultSampler) and not sampler.shuffle
-    if not ordered or dataloader.drop_last or not sampler.round_up:
+    if (
+        not isinstance(sampler, DefaultSampler)
+        or sampler.shuffle
+        or not sampler.round_up
+        or dataloader.drop_last
+    ):
         raise ValueError(
             'features are gathered in dataset order: give the dataloader '
             "sampler=dict(type='DefaultSampler', shuffle=False) and no drop_last"
         )
+
+
+def size_of(dataloader: DataLoader) -> int:
+    """Count the images of a dataloader.
+
+    Args:
+        dataloader: Of a data set that has a length.
+
+    Returns:
+        Their number.
+    """
+    return len(cast(Sized, dataloader.dataset))
 
 
 def _gather(shard: Tensor, size: int) -> Tensor:
@@ -248,9 +265,9 @@ def extract_shard(
         for name, value in features.items():
             shards.setdefault(name, []).append(value.float().cpu())
         labels.append(labels_of(batch.get('data_samples')))
-    unlabeled = any(part is None for part in labels)
+    known = [part for part in labels if part is not None]
     joined = {name: torch.cat(parts) for name, parts in shards.items()}
-    return dict(joined, labels=None if unlabeled else torch.cat(labels))
+    return dict(joined, labels=torch.cat(known) if len(known) == len(labels) else None)
 
 
 def gather_shards(shard: dict[str, Tensor | None], size: int) -> dict:
@@ -293,7 +310,7 @@ def extract(
     """
     _check_order(dataloader)
     shard = extract_shard(encode, dataloader, data_preprocessor, device)
-    return gather_shards(shard, len(dataloader.dataset))
+    return gather_shards(shard, size_of(dataloader))
 
 
 def extract_features(

@@ -212,7 +212,7 @@ def extract_config(
     preprocessor = MODELS.build(preprocessor or dict(type='SelfSupDataPreprocessor'))
     preprocessor.to(device)
     chosen = {key: settings[key] for key in ('bank_fraction', 'k') if key in settings}
-    data = open_knn_data(settings.get('bank'), settings.get('query'), **chosen)
+    data = open_knn_data(settings.get('bank') or {}, settings.get('query'), **chosen)
     if labels and data.query is None:
         raise ValueError(NO_LABELS)
     for note in data.notes:

@@ -1,7 +1,8 @@
 """Bank and queries of kNN: built and checked before anything is computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..data.classes import class_names, map_labels
 from ..utils.command import explain
-from .features import build_loader, labels_of
+from .features import build_loader, labels_of, size_of
 
 
 @dataclass
@@ -77,7 +78,7 @@ def open_knn_data(
             "KNNHook's query has no labels, so there is no accuracy: give labeled "
             'images, or query=None to log only rank_me and feature_std of the bank'
         )
-    size = len(bank_loader.dataset)
+    size = size_of(bank_loader)
     if k > size:
         raise ValueError(
             f'KNNHook: k={k} neighbors from a bank of {size} images (bank_fraction='
@@ -104,12 +105,12 @@ def open_knn_data(
 
 def _open(
     config: dict, name: str, fraction: float = 1.0
-) -> tuple[DataLoader, Tensor | bool | None]:
+) -> tuple[DataLoader, Tensor | Literal[False] | None]:
     """A dataloader and its labels: False without, None if only the images tell."""
     what = f"KNNHook's {name}"
     try:
         loader = build_loader(config, fraction)
-        if not len(loader.dataset):
+        if not size_of(loader):
             raise ValueError('it has no image')
         labels = labels_of([_samples(loader.dataset)[0]['data_samples']])
         if labels is None:
@@ -155,7 +156,7 @@ def _samples(dataset: Any) -> list[dict]:
 
 def _all_labels(dataset: Any) -> Tensor | None:
     """Labels from the annotations, ``(n,)``; None if these have none."""
-    indices = range(len(dataset))
+    indices: Sequence[int] = range(len(dataset))
     while isinstance(dataset, Subset):
         indices = [dataset.indices[index] for index in indices]
         dataset = dataset.dataset

@@ -17,7 +17,13 @@ from ..engine.preemption import shield_workers
 from ..registry import HOOKS
 from ..utils.command import explain
 from .best import check_save_best, keep_best
-from .features import evaluation_mode, extract_shard, gather_shards, pooled_blocks
+from .features import (
+    evaluation_mode,
+    extract_shard,
+    gather_shards,
+    pooled_blocks,
+    size_of,
+)
 from .knn import knn_metrics
 from .knn_data import KNNData, open_knn_data
 
@@ -71,6 +77,7 @@ class KNNHook(Hook):
     """
 
     priority = 'LOWEST'  # after the checkpoint is written
+    _data: KNNData  # of `before_train`
 
     def __init__(
         self,
@@ -94,7 +101,6 @@ class KNNHook(Hook):
         self.bank, self.query, self.interval = bank, query, interval
         self.encoder, self.bank_fraction = encoder, bank_fraction
         self.k, self.temperature = k, temperature
-        self._data: KNNData | None = None
 
     def before_train(self, runner) -> None:
         """Build and check the data, and let one image of each through the network.
@@ -156,10 +162,10 @@ class KNNHook(Hook):
         Returns:
             Its target encoder or its backbone.
         """
-        model = unwrap(model)
-        if self.encoder == 'target' and hasattr(model, 'target_encoder'):
-            return model.target_encoder.module
-        return model.backbone
+        algorithm = unwrap(model)
+        if self.encoder == 'target' and hasattr(algorithm, 'target_encoder'):
+            return algorithm.target_encoder.module
+        return algorithm.backbone
 
     def _loaders(self) -> dict[str, DataLoader]:
         loaders = dict(bank=self._data.bank, query=self._data.query)
@@ -177,8 +183,8 @@ class KNNHook(Hook):
 
     def _extract(self, model: nn.Module, batches) -> dict:
         """Features of batches, in this process."""
-        backbone, preprocessor = self.frozen_backbone(model), unwrap(model)
-        preprocessor = preprocessor.data_preprocessor
+        backbone = self.frozen_backbone(model)
+        preprocessor = unwrap(model).data_preprocessor
         device = next(backbone.parameters()).device
         with evaluation_mode(backbone, preprocessor):
             return extract_shard(
@@ -222,10 +228,10 @@ class KNNHook(Hook):
             free_memory()
             return None, failed[0]
         found = {
-            name: gather_shards(shards.pop(name), len(loader.dataset))
+            name: gather_shards(shards.pop(name), size_of(loader))
             for name, loader in loaders.items()
         }
-        outcome = [None, None]
+        outcome: list = [None, None]
         if is_main_process():
             try:
                 outcome[0] = self._compare(runner.model, **found)

@@ -91,7 +91,9 @@ class DenseViT(JEPAViT):
             self.requires_grad_(False)
             self.train(False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(  # type: ignore[override]  # images are whole: there is no plan
+        self, images: Tensor
+    ) -> tuple[Tensor, ...]:
         """Compute the outputs of the chosen blocks.
 
         Args:
@@ -162,7 +164,7 @@ class DenseViT(JEPAViT):
             or max(grid) <= self.window_size
         ):
             return None
-        return Windows(tuple(grid), self.window_size, self.num_extra_tokens)
+        return Windows(grid, self.window_size, self.num_extra_tokens)
 
     def _check_blocks(self, blocks: Sequence[int]) -> list[int]:
         found = [block + self.num_layers if block < 0 else block for block in blocks]

@@ -6,6 +6,7 @@ target slots, ``D`` channels.
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +22,7 @@ from ..transfer.warm_start import warm_start
 from .ema import build_target_encoder
 from .encoder import EncodedImage
 from .layers import as_float32
+from .mask_generators.base import MaskGenerator
 from .parts import add_to_log, build_part, split_log
 
 
@@ -59,6 +61,8 @@ class JEPA(BaseSelfSupervisor):
     #: What a method is made of, where its config does not say.
     default_mask_generator: dict | None = None
     default_regularizers: Sequence[dict] = ()
+    mask_generator: MaskGenerator
+    head: Any  # it has ``loss(prediction, target, plan)``
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ from ..registry import MODELS
 from ..utils.arguments import arguments_of
 
 
-def build_part(cfg: dict[str, Any], **facts: Any) -> nn.Module:
+def build_part(cfg: dict[str, Any], **facts: Any) -> Any:
     """Build a part, and tell it of the model what it asks for.
 
     Args:

@@ -129,6 +129,7 @@ class ClassTokenSimilarity(SaliencyProxy):
         if self.query == 'value':
             saliency = class_token_similarity(class_token, patches)
         else:
+            assert encoded.final_norm is not None and encoded.class_token is not None
             patches = encoded.final_norm(patches).float()
             parameter = encoded.class_token.float()  # (1, 1, D)
             saliency = (patches * parameter).sum(-1) / patches.shape[-1] ** 0.5

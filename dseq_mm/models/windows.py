@@ -118,7 +118,9 @@ class WindowedAttention(MaskedAttention):
     everything. With one window it is attention over all tokens.
     """
 
-    def forward(self, x: Tensor, windows: Windows | None = None) -> Tensor:
+    def forward(  # type: ignore[override]  # another pattern than a plan's visibility
+        self, x: Tensor, windows: Windows | None = None
+    ) -> Tensor:
         """Attend.
 
         Args:

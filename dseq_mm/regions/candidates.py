@@ -41,8 +41,8 @@ class Maps:
         Returns:
             Maps of those rows.
         """
-        maps = (self.units, self.levels, self.salience)
-        return Maps(*(x[index] for x in maps), grid=self.grid)
+        maps = self.units[index], self.levels[index], self.salience[index]
+        return Maps(*maps, grid=self.grid)
 
     def components(self, mask: Tensor, backend: str) -> Tensor:
         """Find components of masks on the grid.

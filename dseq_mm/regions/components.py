@@ -122,7 +122,8 @@ def _opencv_components(mask: Tensor) -> Tensor:
 
     num = mask.shape[1] * mask.shape[2]
     labels = np.full(tuple(mask.shape), num, dtype=np.int64)
-    for row, image in enumerate(mask.cpu().numpy().astype(np.uint8)):
+    images: np.ndarray = mask.cpu().numpy().astype(np.uint8)
+    for row, image in enumerate(images):
         count, numbers = cv2.connectedComponents(image, connectivity=8)
         first = np.full(count, num)
         # of several writes to one place the last one stays: the lowest patch

@@ -61,7 +61,8 @@ class Engine:
         self.stopped = False
         self._processes: set[subprocess.Popen] = set()
         self._places: Queue = Queue()
-        for place in devices or [None] * self.jobs:
+        places: Sequence[str | None] = devices or [None] * self.jobs
+        for place in places:
             self._places.put(place)
 
     def run(self, jobs: Sequence[Job], finished: Callable[[], None]) -> bool:

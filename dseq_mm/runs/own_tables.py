@@ -4,13 +4,16 @@ import re
 import runpy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..tables import BUDGETS, TABLES, TASKS
 from ..tables.kinds import Budget, Row, Table, Task
 from ..utils.command import explain
 
-_KINDS = dict(TABLES=(TABLES, Table), BUDGETS=(BUDGETS, Budget), TASKS=(TASKS, Task))
+_KINDS: dict[str, tuple[dict, type]] = dict(
+    TABLES=(TABLES, Table), BUDGETS=(BUDGETS, Budget), TASKS=(TASKS, Task)
+)
+_Item = TypeVar('_Item', Row, Task)
 
 
 def add_tables(path: str | Path) -> list[str]:
@@ -65,7 +68,7 @@ def _placed(value: Any, folder: Path) -> Any:
     return _beside(value, folder) if isinstance(value, Task) else value
 
 
-def _beside(value: Row | Task, folder: Path) -> Row | Task:
+def _beside(value: _Item, folder: Path) -> _Item:
     pattern = re.sub(r'\{\w+\}', '*', value.config)  # for budget or architecture
     if value.config.endswith('.py') and any(folder.glob(pattern)):
         return replace(value, config=str(folder / value.config))

@@ -131,7 +131,7 @@ def class_token_options(
     own = cfg.model.backbone.get('with_cls_token', True)
     if subject.class_token and not own and not is_transfer(cfg):  # kNN of I-JEPA's
         settings = {_TOKEN: True}
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in settings.items():  # a dict is no value on the command line
         parts = value.items() if isinstance(value, dict) else [('', value)]
         flat |= {f'{key}.{name}'.rstrip('.'): part for name, part in parts}

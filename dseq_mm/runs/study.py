@@ -126,7 +126,7 @@ def _job_of(study: Study, row: Row, config: str, settings: str, seed: int) -> Jo
         'init': ['--init', '--seed', str(seed)],
         'train': [TRAINED],
     }[row.start]
-    steps = (_measurement(study, folder, config, start),)
+    steps: tuple[Step, ...] = (_measurement(study, folder, config, start),)
     if row.start == 'train':
         steps = (_training(study, folder, config, seed), *steps)
     return Job(

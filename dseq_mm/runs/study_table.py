@@ -63,7 +63,7 @@ def _read(study: Study, row: Row, settings: str | None) -> dict[int | None, dict
 
 
 def _header(study: Study, table: Table, facts: Facts, shown: bool) -> str:
-    seeds = {seed for runs in facts.values() for seed in runs} - {None}
+    seeds = {s for runs in facts.values() for s in runs if s is not None}
     listed = ', '.join(map(str, sorted(seeds))) or 'none yet'
     probe = 'tools/evaluate.py'
     if not study.measure.tasks:

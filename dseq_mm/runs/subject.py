@@ -160,7 +160,7 @@ def other_settings(
     if not isinstance(settings, dict):
         return ['the file does not say with which settings it was pre-trained']
     try:
-        name = f'{PREFIXES.get(method, method)}_{ARCHITECTURES[arch].pretraining}'
+        name = f'{PREFIXES.get(str(method), method)}_{ARCHITECTURES[arch].pretraining}'
         cfg = Config.fromfile(resolve_config(name))
     except ValueError:
         return ['there is no config with the settings of the paper to compare with']

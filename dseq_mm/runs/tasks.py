@@ -28,7 +28,7 @@ def find_config(task: Task, subject: Subject) -> str:
     """
     if task.name == 'knn':
         pretraining = ARCHITECTURES[subject.arch].pretraining
-        method = PREFIXES.get(subject.method, str(subject.method).lower())
+        method = PREFIXES.get(str(subject.method), str(subject.method).lower())
         try:
             return resolve_config(f'{method}_{pretraining}')
         except ValueError:
@@ -86,7 +86,9 @@ def choose_tasks(names: str, subject: Subject) -> tuple[dict[Task, str], list[st
         ValueError: There is no such task, or it has no config for the architecture.
     """
     asked = check_names(names)
-    chosen, left_out, problems = {}, [], []
+    chosen = {}
+    left_out: list[str] = []
+    problems: list[str] = []
     for task in TASKS.values():
         if task.name not in asked and 'all' not in asked:
             continue

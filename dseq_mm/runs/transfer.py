@@ -183,8 +183,7 @@ def _reader(task: Task) -> Callable[[Path], dict[str, float]]:
         metrics = {}
         for metric in task.metrics:
             value = found.get(metric.key)
-            number = isinstance(value, int | float) and math.isfinite(value)
-            if not number or value < 0:
+            if not isinstance(value, int | float) or not 0 <= value < math.inf:
                 raise ValueError(f'{metric.key} is {value}; measured were {found}')
             metrics[metric.key] = metric.scale * value
         return metrics

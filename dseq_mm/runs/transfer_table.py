@@ -118,7 +118,7 @@ def build_table(subject: Subject, out: Path) -> dict:
                 row, note = _row(subject, members, metric, out)
                 rows.append(row)
                 notes += [note] if note and note not in notes else []
-    figures = paper.FIGURES.get((subject.method, subject.arch))
+    figures = paper.FIGURES.get((str(subject.method), subject.arch))
     return dict(
         checkpoint=dict(
             file=subject.path.name,
@@ -131,7 +131,7 @@ def build_table(subject: Subject, out: Path) -> dict:
         ),
         paper=dict(
             source=paper.SOURCE,
-            method=paper.name_of(subject.method) if figures else None,
+            method=paper.name_of(str(subject.method)) if figures else None,
             epochs=figures['epochs'] if figures else None,
         ),
         rows=rows,

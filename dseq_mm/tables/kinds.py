@@ -63,10 +63,11 @@ class Contrast:
     @property
     def paper(self) -> float | None:
         """The same difference of the paper's figures, None if one is missing."""
-        figures = [row.paper for row in self.plus + self.minus]
-        if None in figures:
+        plus = [row.paper for row in self.plus if row.paper is not None]
+        minus = [row.paper for row in self.minus if row.paper is not None]
+        if len(plus + minus) < len(self.plus + self.minus):
             return None
-        return sum(r.paper for r in self.plus) - sum(r.paper for r in self.minus)
+        return sum(plus) - sum(minus)
 
 
 @dataclass(frozen=True)

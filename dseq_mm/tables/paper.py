@@ -18,7 +18,7 @@ _NAMES = dict(
 #: What the names of a method's configs begin with.
 PREFIXES = dict(DSeqJEPA='dseq', IJEPA='ijepa', CJEPA='cjepa', DSeqCJEPA='dseqc')
 _COLUMNS = 'epochs linear finetune inat21 cub cars box mask miou'.split()
-_ = None  # not in the paper
+_: None = None  # not in the paper
 _TABLE = {
     ('MAE', 'vitb16'): (1600, 68.0, 83.6, 33.5, 59.8, 60.2, 50.3, 44.9, 48.1),
     ('IJEPA', 'vitb16'): (600, 72.4, 83.5, 35.9, 65.3, 65.9, 49.9, 44.5, 47.6),

@@ -60,10 +60,10 @@ def _ignored_statistic(owner: Any, name: str) -> None:
 def _allowed_globals() -> list:
     """The allow-list: arrays, numbers and log histories, by pickled name."""
     # `_reconstruct` and `scalar`, whatever this NumPy calls their module
-    functions = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
+    functions: list[Any] = [np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]]
     modules = ['numpy.core.multiarray', 'numpy._core.multiarray']
-    allowed = [(f, f'{module}.{f.__name__}') for module in modules for f in functions]
-    allowed += [np.ndarray, np.dtype]
+    allowed: list = [np.ndarray, np.dtype]
+    allowed += [(f, f'{module}.{f.__name__}') for module in modules for f in functions]
     allowed += {type(np.dtype(code)) for code in '?bhilqBHILQefd'}
     allowed.append((_LoadedBuffer, 'mmengine.logging.history_buffer.HistoryBuffer'))
     allowed.append((_ignored_statistic, 'builtins.getattr'))

@@ -6,8 +6,9 @@ Shape legend: ``P`` the number of patches, ``K`` extra tokens (0 or 1), ``D`` ch
 import hashlib
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import torch
 from mmpretrain.models import VisionTransformer
@@ -277,7 +278,7 @@ def check_types(
             )
 
 
-def describe_vit(state: dict[str, Tensor], config_text: str = '') -> dict[str, Any]:
+def describe_vit(state: dict[str, Tensor], config_text: Any = '') -> dict[str, Any]:
     """Read the facts of a ViT off its weights and its config.
 
     Args:
@@ -367,7 +368,7 @@ def _part(node: dict, key: str) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: Any) -> TypeGuard[Sequence[int]]:
     return (
         isinstance(value, list | tuple)
         and len(value) == 2
@@ -375,7 +376,7 @@ def _is_pair(value: Any) -> bool:
     )
 
 
-def _fills(grid: Any, state: dict[str, Tensor]) -> bool:
+def _fills(grid: Any, state: dict[str, Tensor]) -> TypeGuard[Sequence[int]]:
     """Whether a grid has as many patches as the position embedding."""
     num_patches = state['pos_embed'].shape[1] - ('cls_token' in state)
     return _is_pair(grid) and min(grid) > 0 and math.prod(grid) == num_patches

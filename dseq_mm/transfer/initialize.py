@@ -5,9 +5,10 @@ extra tokens (0 or 1), ``D`` channels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from mmengine.logging import print_log
@@ -89,7 +90,7 @@ def _square(num_patches: int) -> list[int] | None:
 
 
 def _fit_position(
-    module: nn.Module, state: dict[str, Tensor], grid: list[int] | None
+    module: nn.Module, state: dict[str, Tensor], grid: Sequence[int] | None
 ) -> tuple[Tensor, bool] | None:
     """The file's position embedding on the module's grid, and whether it was resized.
 
@@ -102,7 +103,7 @@ def _fit_position(
         return None  # no position embedding: the comparison of shapes reports it
     if position.shape[-1] != own.shape[-1]:
         return None  # another width: the comparison of shapes reports it
-    extra = module.num_extra_tokens
+    extra = cast(int, module.num_extra_tokens)
     surplus = sum(name in state for name in ('cls_token', 'dist_token')) - extra
     if surplus < 0:
         return None  # the class token is missing, and reported
@@ -119,7 +120,7 @@ def _fit_position(
             f'unknown grid ({grid}). Give the grid it was trained on: '
             'grid=(rows, columns).'
         )
-    target = tuple(module.patch_resolution)
+    target = tuple(cast(Sequence[int], module.patch_resolution))
     resized = resize_pos_embed(
         position,
         tuple(grid),
@@ -236,7 +237,7 @@ def load_backbone(
     facts = facts_of(checkpoint, state)
     grid = grid or facts.get('grid')
     fitted = _fit_position(module, state, grid)
-    resized = ()
+    resized: tuple[str, ...] = ()
     if fitted is not None:
         state = {**state, 'pos_embed': fitted[0]}
         resized = ('pos_embed',) if fitted[1] else ()
@@ -327,6 +328,7 @@ class StrictPretrained:
                 if isinstance(part, BaseModule):
                     part.is_init = True
         if config:
-            module.init_cfg = dict(type='Pretrained', checkpoint=str(self.checkpoint))
+            config = dict(type='Pretrained', checkpoint=str(self.checkpoint))
+            cast(BaseModule, module).init_cfg = config
         if hasattr(module, '_params_init_info'):
             update_init_info(module, f'StrictPretrained: load from {self.checkpoint}')

@@ -81,7 +81,7 @@ def digest(state: dict[str, Tensor], meta: dict[str, Any]) -> str:
         value = state[name]
         total.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
         flat = value.detach().cpu().contiguous().reshape(-1)
-        total.update(flat.view(torch.uint8).numpy())
+        total.update(flat.view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

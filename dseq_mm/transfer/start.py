@@ -8,7 +8,7 @@ lines for the log.
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 from mmpretrain.models import BaseSelfSupervisor, VisionTransformer
 
 from ..registry import MODELS
@@ -53,8 +53,9 @@ def start_backbone(
         return from_scratch(cfg)
     if checkpoint is not None and not is_transfer(cfg) and is_self_supervised(cfg):
         return start_pretraining(cfg, checkpoint)
-    if checkpoint is None and is_transfer(cfg):
-        checkpoint = strict_entry(cfg.model.backbone.init_cfg).get('checkpoint')
+    entry = _strict_entry(cfg)
+    if checkpoint is None and entry is not None:
+        checkpoint = entry.get('checkpoint')
         if checkpoint is None:
             raise ValueError(NO_CHECKPOINT)
     return [] if checkpoint is None else use_checkpoint(cfg, checkpoint)
@@ -129,8 +130,12 @@ def is_transfer(cfg: Config) -> bool:
     Returns:
         True if it does.
     """
+    return _strict_entry(cfg) is not None
+
+
+def _strict_entry(cfg: Config) -> dict | None:
     backbone = (cfg.get('model') or {}).get('backbone') or {}
-    return strict_entry(backbone.get('init_cfg')) is not None
+    return strict_entry(backbone.get('init_cfg'))
 
 
 def use_checkpoint(cfg: Config, path: str | Path) -> list[str]:
@@ -149,7 +154,7 @@ def use_checkpoint(cfg: Config, path: str | Path) -> list[str]:
         ValueError: The config is no transfer config, or the file cannot be read, has
             another architecture or weights that are not finite.
     """
-    init_cfg = strict_entry(_strict_backbone(cfg, '--checkpoint').init_cfg)
+    init_cfg = _check_transfer(cfg, '--checkpoint')
     wanted = init_cfg.get('encoder', 'target')
     path, checkpoint, encoder, state = _read_start(cfg, path, wanted)
     init_cfg['checkpoint'] = str(path)
@@ -185,7 +190,8 @@ def from_scratch(cfg: Config) -> list[str]:
     Raises:
         ValueError: The config is no transfer config.
     """
-    _strict_backbone(cfg, '--from-scratch').init_cfg = None
+    _check_transfer(cfg, '--from-scratch')
+    cfg.model.backbone.init_cfg = None
     return ['The backbone starts from random weights.']
 
 
@@ -238,14 +244,15 @@ def _kind(cfg: Config) -> Any:
     return MODELS.get(kind) if isinstance(kind, str) else kind
 
 
-def _strict_backbone(cfg: Config, argument: str) -> ConfigDict:
-    if not is_transfer(cfg):
+def _check_transfer(cfg: Config, argument: str) -> dict:
+    entry = _strict_entry(cfg)
+    if entry is None:
         raise ValueError(
             f'{argument} is for transfer configs: {_name(cfg)} has no '
             "model.backbone.init_cfg=dict(type='StrictPretrained', ...). To start a "
             'whole model from weights use --cfg-options load_from=PATH.'
         )
-    return cfg.model.backbone
+    return entry
 
 
 def _name(cfg: Config) -> str:

@@ -34,8 +34,8 @@ def warm_start(model: nn.Module, path: str | Path, averages: dict[str, str]) -> 
         ValueError: It cannot be read, or its encoder does not fit the backbone.
     """
     checkpoint = load_checkpoint(path)
-    source = _with_class_token(model.backbone, checkpoint, path)
-    report = load_backbone(model.backbone, source)
+    backbone = model.get_submodule('backbone')
+    report = load_backbone(backbone, _with_class_token(backbone, checkpoint, path))
     print_log(f'Encoders start from {path}; {report}', logger='current')
     state = state_dict_of(checkpoint)
     for name, part in model.named_children():
@@ -46,7 +46,8 @@ def warm_start(model: nn.Module, path: str | Path, averages: dict[str, str]) -> 
 def _with_class_token(backbone: nn.Module, checkpoint: dict, path: str | Path) -> dict:
     """The checkpoint, with the backbone's own class token if the file has none."""
     _, state = choose_encoder(checkpoint, 'target', str(path))
-    token, own = getattr(backbone, 'cls_token', None), backbone.pos_embed
+    token = getattr(backbone, 'cls_token', None)
+    own = backbone.get_parameter('pos_embed')
     position = state.get('pos_embed')
     if token is None or 'cls_token' in state or position is None:
         return checkpoint

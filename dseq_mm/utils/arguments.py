@@ -140,7 +140,8 @@ def _read_function(function: Callable) -> tuple[dict[str, Any], str]:
 
 def _follow(tree: ast.AST, rest: str) -> tuple[set[str], str]:
     """What a function takes out of its ``**rest``, and where it passes the others."""
-    taken, explained, passed = set(), 0, False
+    taken: set[str] = set()
+    explained, passed = 0, False
     for node in ast.walk(tree):
         key = None
         if isinstance(node, ast.Call):
@@ -154,7 +155,7 @@ def _follow(tree: ast.AST, rest: str) -> tuple[set[str], str]:
             key = node.slice
         elif isinstance(node, ast.Compare) and _is_name(node.comparators[-1], rest):
             key = node.left
-        if isinstance(key, ast.Constant):
+        if isinstance(key, ast.Constant) and isinstance(key.value, str):
             taken.add(key.value)
             explained += 1
     if passed:  # who else sees them does not read what the parents refuse

@@ -144,8 +144,9 @@ def read_config(name: str) -> Config:
         lines = [f for f in frames if f.name == '<module>' and f.line is not None]
         own = [f for f in lines if PACKAGE / 'utils' not in Path(f.filename).parents]
         tail = own[-1] if own and own[-1].filename.endswith('.py') else None
-        read = tail is not None and _is_config(tail.filename, path)
-        place = f'{tail.filename}, line {tail.lineno}' if read else path
+        place = path
+        if tail is not None and _is_config(tail.filename, path):
+            place = f'{tail.filename}, line {tail.lineno}'
         raise ValueError(f'{place}: {type(error).__name__}: {error}') from error
 
 

@@ -41,7 +41,7 @@ def find_bases_by(
         """Find one entry of ``_base_``."""
         return finder(cfg_path) or host(cfg_path, filename)
 
-    find.host = host
+    find.host = host  # type: ignore[attr-defined]  # functions take any
     Config._get_cfg_path = staticmethod(find)
 
 
@@ -226,7 +226,7 @@ def set_checkpoint_filter(backbone: type, change: Callable) -> None:
         change: Takes the backbone, the state dict, the prefix of the classifier's keys
             and PyTorch's other arguments; changes the state dict.
     """
-    backbone._checkpoint_filter = change
+    backbone._checkpoint_filter = change  # type: ignore[attr-defined]  # a host's
 
 
 def default_store() -> dist.Store:

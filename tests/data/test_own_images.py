@@ -11,6 +11,7 @@ from mmengine import fileio
 from mmpretrain.registry import DATASETS
 
 from dseq_mm.data.own_images import find_images
+from dseq_mm.data.tar_shards import tar_size
 from dseq_mm.engine.record import describe_files
 
 from .odd_folders import CONTENT, put
@@ -123,14 +124,16 @@ def test_what_is_in_an_archive(tmp_path):
 @pytest.mark.parametrize('form', [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_and_odd_names_in_archives(tmp_path, form):
     names = ['x' * 300 + '/Ü, @1+2#.png', '/absolute.png', '../up.png', 'a.tar#b.png']
-    with tarfile.open(tmp_path / 'x.tar', 'w', format=form) as archive:
+    path = tmp_path / 'two\nlines.tar'
+    with tarfile.open(path, 'w', format=form) as archive:
         for name in names:
             member = tarfile.TarInfo(name)
             member.size = len(CONTENT['.png'])
             archive.addfile(member, io.BytesIO(CONTENT['.png']))
-    (part,) = find_images([str(tmp_path / 'x.tar')])
+    (part,) = find_images([str(path)])
     assert part.paths == sorted(names)
     for location in part.locations:
+        assert tar_size(location) == len(CONTENT['.png'])
         assert fileio.get(location) == CONTENT['.png']
 
 

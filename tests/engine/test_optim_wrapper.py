@@ -66,6 +66,18 @@ def test_infinite_loss_with_finite_gradient_is_caught():
         optim.update_params(loss)
 
 
+def test_a_model_may_go_backward_and_step_by_itself():
+    model = nn.Linear(2, 1)
+    optim = wrapper(model)
+    weight = model.weight.detach().clone()
+    optim.backward(model(torch.ones(1, 2)).sum())
+    optim.step()
+    assert not torch.equal(model.weight, weight)
+    optim.backward(model(torch.ones(1, 2)).sum() * float('nan'))
+    with pytest.raises(NonFiniteLossError):
+        optim.step()
+
+
 def test_bad_gradient_with_finite_loss_is_caught():
     model = nn.Linear(2, 1)
     optim = wrapper(model)

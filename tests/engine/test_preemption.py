@@ -1,12 +1,13 @@
 """Workers of data loaders outlive a signal to the whole job."""
 
+import signal
 import subprocess
 import sys
 
 import pytest
 from torch.utils.data import DataLoader
 
-from dseq_mm.engine.preemption import shield_workers
+from dseq_mm.engine.preemption import PreemptionHook, shield_workers
 
 
 @pytest.mark.parametrize('name', ['TERM', 'USR1'])
@@ -23,3 +24,13 @@ def test_a_shielded_worker_goes_on(name):
     subprocess.run([sys.executable, '-c', send], check=True)
     assert [batch.item() for batch in batches] == [1, 2, 3, 4, 5]
     assert worker.is_alive()
+
+
+def test_a_handler_that_python_did_not_set_becomes_the_default():
+    hook, former = PreemptionHook(), signal.getsignal(signal.SIGUSR1)
+    hook._before['SIGUSR1'] = None  # as `signal.signal` tells it
+    try:
+        hook.after_train(None)
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGUSR1, former)

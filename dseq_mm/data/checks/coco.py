@@ -120,7 +120,7 @@ _ID = ((int, str), 'whole number or text')
 _TEXT = ((str,), 'text')
 _ANY = ((), '')  # looked at later
 #: Keys that mmdet reads, with their types.
-_WANTED = dict(
+_WANTED: dict[str, dict[str, tuple]] = dict(
     images=dict(id=_ID, file_name=_TEXT, width=_ANY, height=_ANY),
     annotations=dict(
         id=_ID,

@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -176,7 +175,7 @@ def _highest_label(dataset: Any) -> tuple[int, str]:
             if label is None:
                 continue
             for value in [label] if isinstance(label, int) else np.ravel(label):
-                if not isinstance(value, Integral) or value < 0:
+                if not isinstance(value, int | np.integer) or value < 0:
                     raise ValueError(
                         f'the label {value} of {info.get("img_path", index)} is no '
                         'whole number from 0: number the classes 0, 1, 2, ... and take '

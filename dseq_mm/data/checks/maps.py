@@ -3,6 +3,7 @@
 mmseg takes the files that end in `img_suffix` and leaves out all others silently.
 """
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,13 @@ def _check_values(
     classes = dataset.label_map or dataset.metainfo.get('classes') or ()
     number = len(classes) or number
     reduce = dataset.reduce_zero_label
-    most = None if number is None else number - 1 + reduce
+    most = math.inf if number is None else number - 1 + reduce
     seen: set[int] = set()
     wrong: dict[str, list[str]] = {}
     for image, path in pairs:
         kind, labels = _read_map(image, path)
         labels = labels - {dataset.ignore_index, 255}
-        if not kind and most is not None and (top := max(labels, default=0)) > most:
+        if not kind and (top := max(labels, default=0)) > most:
             kind = f'have labels beyond {most}, the largest of {number} classes'
             path = f'{path}, label {top}'
         seen |= labels
@@ -158,7 +159,7 @@ def _check_values(
                 'reduce_zero_label=True'
             )
         found.errors.append(f'{show(paths, "sampled maps", len(pairs))} {kind}{advice}')
-    if wrong or most is None or type(dataset).METAINFO.get('classes'):
+    if wrong or number is None or type(dataset).METAINFO.get('classes'):
         return
     if reduce and seen == {0}:
         found.errors.append(

@@ -23,7 +23,7 @@ def check_imagenet(report: Report) -> None:
     Args:
         report: Takes the lines.
     """
-    labels = {}
+    labels: dict[str, dict[str, int] | None] = {}
     for split, advice in (
         ('train', 'unpack the archive of each class into a folder of its name'),
         ('val', VAL_ADVICE),
@@ -242,7 +242,8 @@ def _load(report: Report, reader: type, name: str, **settings) -> list[dict] | N
 
 def _labels_of_folders(report: Report, split: str, infos: list[dict]) -> dict[str, int]:
     """Labels by class folder, where a list names files in class folders."""
-    labels, wrong = {}, []
+    labels: dict[str, int] = {}
+    wrong = []
     for info in infos:
         folder = Path(info['img_path']).parent
         if folder != report.root / split:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -17,11 +18,12 @@ import numpy as np
 from dseq_mm.data.checks import Findings
 from dseq_mm.data.checks.masks import check_masks
 from dseq_mm.data.clevr import SingleTaskDataset
-from dseq_mm.data.digit_files import MANIFEST, read_manifest
+from dseq_mm.data.digit_files import MANIFEST
 from dseq_mm.data.digit_scenes import CLASSES
 from dseq_mm.data.keyed_dataset import UNREADABLE
 from dseq_mm.data.layout.classification import check_folders, compare_classes, paths_of
 from dseq_mm.data.layout.report import Report, brief
+from dseq_mm.utils.files import read_json
 
 
 def check_coco(report: Report) -> None:
@@ -62,7 +64,7 @@ def check_digitscenes(report: Report) -> None:
     if not report.require(MANIFEST):
         return
     numbers = report.attempt(
-        f'reading {MANIFEST}', lambda: read_manifest(report.root)['parameters']
+        f'reading {MANIFEST}', lambda: read_json(report.root / MANIFEST)['parameters']
     )
     if numbers is None:
         return
@@ -232,7 +234,7 @@ def _map_faults(path: str, shape: tuple, most: int) -> tuple[list[str], list[str
     return [], [f'{path} (label {top})'] if top > most else []
 
 
-def _import_reader(report: Report, package: str, name: str) -> type | None:
+def _import_reader(report: Report, package: str, name: str) -> Any:
     """A reader of mmdet or mmseg; a problem is reported where it cannot be imported."""
     return report.attempt(
         f'importing {package}',

@@ -4,6 +4,7 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``N`` regions.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
             raise ValueError('num_regions stands beside rule, not in it')
         check_arguments(rule, RegionRule, 'rule')
         self.rule = RegionRule(num_regions=num_regions, **rule)
-        self.curriculum = dict(start=0.0, end=1.0, unit='sample')
+        self.curriculum: dict[str, Any] = dict(start=0.0, end=1.0, unit='sample')
         check_arguments(curriculum, self.curriculum, 'curriculum')
         self.curriculum.update(curriculum)
         self._check_curriculum()
