@@ -127,7 +127,7 @@ def test_two_ends_are_refused():
 def test_a_schedule_that_no_clock_sets_is_refused():
     """A rate that silently stays what it is would train wrongly."""
     (schedule,) = build(wrapper_of(), COSINE)
-    with pytest.raises(ValueError, match="type='mmpretrain.ClockHook'"):
+    with pytest.raises(ValueError, match="type='dseq_mm.ClockHook'"):
         schedule.step()  # as the host's hook does after the first iteration
     apply_schedules([schedule], 0.5, 1, 1)
     schedule.step()
