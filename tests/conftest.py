@@ -2,14 +2,51 @@
 
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from tests import quick_python
 
+#: What a developer's run leaves out: whole programs, and what takes its time. A test of
+#: the others that takes long is named at the end of that run.
+SLOW = (
+    'cli/test_first_step.py',
+    'data/test_digit_scenes.py',
+    'data/test_keyed_dataset.py',
+    'data/test_own_images.py',
+    'distributed/',
+    'end_to_end/',
+    'engine/test_course.py',
+    'engine/test_data_hook.py',
+    'evaluation/test_features.py',
+    'projects/',
+    'regions/test_backends.py',
+    'runs/',
+    'test_ablation_configs.py',
+    'test_baselines.py',
+    'test_configs.py',
+    'test_packaging.py',
+    'test_registration.py',
+    'test_transfer_configs.py',
+    'tools/',
+    'transfer/test_export.py',
+    'transfer/test_integrity.py',
+    'transfer/test_strict_in_hosts.py',
+    'transfer/test_tools_read_safely.py',
+)
+
 # Before anything of ours is imported, in each process that runs tests itself.
 if not any(word.startswith(('-n', '--numprocesses')) for word in sys.argv):
     quick_python.serve()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what is slow."""
+    root = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(root).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md']
+PAGES += [*sorted((ROOT / 'docs').glob('*.md'))]
 TESTS = re.compile(r'`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`')
 LINK = re.compile(r'\]\(([^)#:]+)(?:#[\w-]+)?\)')
 

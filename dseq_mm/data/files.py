@@ -53,6 +53,8 @@ TWICE_FOLDER = 'folders reached twice'
 TWICE = 'files reached twice'
 LOOSE = 'images beside the class folders'
 NO_IMAGES = 'classes without images'
+#: More characters than a path can have.
+_LONGEST = 4096
 
 
 def printable(text: str) -> str:
@@ -62,11 +64,12 @@ def printable(text: str) -> str:
         text: Any text.
 
     Returns:
-        It, with control and undecodable characters escaped.
+        It, with control and undecodable characters escaped, and without the middle of
+        what is longer than a path can be.
     """
-    if text.isprintable():
-        return text
-    return text.encode('unicode_escape', 'backslashreplace').decode()
+    if not text.isprintable():
+        text = text.encode('unicode_escape', 'backslashreplace').decode()
+    return text if len(text) <= _LONGEST else f'{text[:200]} ... {text[-200:]}'
 
 
 def is_hidden(name: str) -> bool:

@@ -114,4 +114,6 @@ def test_own_suffixes(tmp_path):
 def test_names_that_are_safe_to_print():
     assert printable('Über, uns.png') == 'Über, uns.png'
     assert printable('a\nb') == 'a\\nb'
+    assert printable('p' * 4096) == 'p' * 4096
+    assert len(printable('a' + 'b' * 10**5 + 'c')) < 500
     assert printable('\udcff').isascii()
