@@ -1,7 +1,11 @@
 #!/usr/bin/env bash
-# Set up the environment if need be, check the style, run the tests.
+# Set up the environment if need be, then check what fails soonest first: style, types,
+# fast tests, slow tests.
 #
-#   bash tools/run_tests.sh [pytest arguments]
+#   bash tools/run_tests.sh [--fast] [pytest arguments]
+#
+# --fast leaves out the tests that are marked slow. With arguments of pytest, pytest is
+# called once; --cov is one of them (how much of the package the tests run).
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,10 +17,23 @@ DSEQ_VENV=$VENV bash tools/setup_env.sh
 
 # One thread per worker: the models of the tests are too small to share out.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-parallel=()
+test_with=(python -m pytest)
 if [ "$(env -u OMP_NUM_THREADS nproc)" -gt 1 ]; then  # nproc obeys that variable
-    parallel=(-n 2 --dist worksteal)
+    test_with+=(-n 2 --dist worksteal)
 fi
 
+# Style.
 ruff check .
-exec python -m pytest "${parallel[@]}" "$@"
+ruff format --check .
+codespell
+
+# Types.
+
+# Tests.
+if [ "${1-}" = --fast ]; then
+    exec "${test_with[@]}" -m 'not slow' "${@:2}"
+elif [ $# -gt 0 ]; then
+    exec "${test_with[@]}" "$@"
+fi
+"${test_with[@]}" -m 'not slow'
+exec "${test_with[@]}" -m slow
