@@ -2,14 +2,65 @@
 
 import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 
 from tests import quick_python
 
+#: What ``tools/run_tests.sh --fast`` leaves out, with all that is below.
+SLOW = (
+    # whole programs
+    'distributed',
+    'end_to_end',
+    'projects',
+    'test_packaging.py',
+    'test_registration.py',
+    'tools',
+    'transfer/test_tools_read_safely.py',
+    # every config, every method, the hosts' own models
+    'cli/test_first_step.py',
+    'cli/test_valid_options.py',
+    'runs/study',
+    'runs/transfer/test_subject.py',
+    'test_ablation_configs.py',
+    'test_baselines.py',
+    'test_configs.py',
+    'test_transfer_configs.py',
+    'transfer/test_strict_in_hosts.py',
+    # trainings
+    'engine/test_clock.py',
+    'engine/test_course.py',
+    'engine/test_data_hook.py',
+    'evaluation',
+)
+FAST_SECONDS = 5.0
+"""A test that takes longer is named if it is not marked slow."""
+
 # Before anything of ours is imported, in each process that runs tests itself.
 if not any(word.startswith(('-n', '--numprocesses')) for word in sys.argv):
     quick_python.serve()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what is slow by where it stands, so that no new test has to be marked."""
+    here = Path(__file__).parent
+    slow = {here / place for place in SLOW}
+    for item in items:
+        if {item.path, *item.path.parents} & slow:
+            item.add_marker('slow')
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the tests that are too slow for what they are marked as."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            duration = getattr(report, 'duration', 0)
+            if duration > FAST_SECONDS and 'slow' not in report.keywords:
+                terminalreporter.write_line(
+                    f'{report.nodeid} took {duration:.0f} s and is not marked slow: '
+                    'see tests/conftest.py'
+                )
 
 
 @pytest.fixture(autouse=True)
