@@ -8,33 +8,34 @@ import pytest
 
 from tests import quick_python
 
-#: What a developer's run leaves out: whole programs, and what takes its time. A test of
-#: the others that takes long is named at the end of that run.
+#: What ``tools/run_tests.sh --fast`` leaves out, with all that is below.
 SLOW = (
+    # whole programs
+    'distributed',
+    'end_to_end',
+    'projects',
+    'test_packaging.py',
+    'test_registration.py',
+    'tools',
+    'transfer/test_tools_read_safely.py',
+    # every config, every method, the hosts' own models
     'cli/test_first_step.py',
-    'data/test_digit_scenes.py',
-    'data/test_keyed_dataset.py',
-    'data/test_own_images.py',
-    'distributed/',
-    'end_to_end/',
-    'engine/test_course.py',
-    'engine/test_data_hook.py',
-    'evaluation/test_features.py',
-    'projects/',
-    'regions/test_backends.py',
-    'runs/',
+    'cli/test_valid_options.py',
+    'runs/study',
+    'runs/transfer/test_subject.py',
     'test_ablation_configs.py',
     'test_baselines.py',
     'test_configs.py',
-    'test_packaging.py',
-    'test_registration.py',
     'test_transfer_configs.py',
-    'tools/',
-    'transfer/test_export.py',
-    'transfer/test_integrity.py',
     'transfer/test_strict_in_hosts.py',
-    'transfer/test_tools_read_safely.py',
+    # trainings
+    'engine/test_clock.py',
+    'engine/test_course.py',
+    'engine/test_data_hook.py',
+    'evaluation',
 )
+FAST_SECONDS = 5.0
+"""A test that takes longer is named if it is not marked slow."""
 
 # Before anything of ours is imported, in each process that runs tests itself.
 if not any(word.startswith(('-n', '--numprocesses')) for word in sys.argv):
@@ -42,11 +43,24 @@ if not any(word.startswith(('-n', '--numprocesses')) for word in sys.argv):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what is slow."""
-    root = Path(__file__).parent
+    """Mark what is slow by where it stands, so that no new test has to be marked."""
+    here = Path(__file__).parent
+    slow = {here / place for place in SLOW}
     for item in items:
-        if item.path.relative_to(root).as_posix().startswith(SLOW):
-            item.add_marker(pytest.mark.slow)
+        if {item.path, *item.path.parents} & slow:
+            item.add_marker('slow')
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the tests that are too slow for what they are marked as."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            duration = getattr(report, 'duration', 0)
+            if duration > FAST_SECONDS and 'slow' not in report.keywords:
+                terminalreporter.write_line(
+                    f'{report.nodeid} took {duration:.0f} s and is not marked slow: '
+                    'see tests/conftest.py'
+                )
 
 
 @pytest.fixture(autouse=True)

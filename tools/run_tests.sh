@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Set up the environment if need be, check style and types, run the tests.
+# Set up the environment if need be, then check what fails soonest first: style, types,
+# fast tests, slow tests.
 #
-#   bash tools/run_tests.sh                       everything, the fast checks first
-#   bash tools/run_tests.sh --fast                style, types and the fast tests
-#   bash tools/run_tests.sh [pytest arguments]    style, types and these tests
+#   bash tools/run_tests.sh [--fast] [pytest arguments]
+#
+# --fast leaves out the tests that are marked slow. With arguments of pytest, pytest is
+# called once; --cov is one of them (how much of the package the tests run).
 set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -15,20 +17,24 @@ DSEQ_VENV=$VENV bash tools/setup_env.sh
 
 # One thread per worker: the models of the tests are too small to share out.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
-parallel=()
+test_with=(python -m pytest)
 if [ "$(env -u OMP_NUM_THREADS nproc)" -gt 1 ]; then  # nproc obeys that variable
-    parallel=(-n 2 --dist worksteal)
+    test_with+=(-n 2 --dist worksteal)
 fi
-tests=(python -m pytest "${parallel[@]}")
 
+# Style.
 ruff check .
-ruff format --check --quiet .
+ruff format --check .
 codespell
+
+# Types.
 python -m mypy
-if [ $# -gt 0 ] && [ "$1" != --fast ]; then
-    exec "${tests[@]}" "$@"
+
+# Tests.
+if [ "${1-}" = --fast ]; then
+    exec "${test_with[@]}" -m 'not slow' "${@:2}"
+elif [ $# -gt 0 ]; then
+    exec "${test_with[@]}" "$@"
 fi
-"${tests[@]}" -m 'not slow' --cov --durations 5 --durations-min 3
-if [ $# -eq 0 ]; then
-    "${tests[@]}" -m slow
-fi
+"${test_with[@]}" -m 'not slow'
+exec "${test_with[@]}" -m slow

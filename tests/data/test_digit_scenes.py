@@ -50,6 +50,7 @@ def test_missing_scikit_learn_says_what_to_install(monkeypatch):
         ds.load_scans('train')
 
 
+@pytest.mark.slow
 def test_package_imports_without_scikit_learn():
     code = (
         'import sys; sys.modules["sklearn"] = None; import dseq_mm.data; '

@@ -176,6 +176,7 @@ def test_samples_are_spread():
     assert spread(range(1000), 64)[-1] == 999 and len(set(spread(range(99), 64))) == 64
 
 
+@pytest.mark.slow
 def test_tool(built, tmp_path, capsys):
     main = runpy.run_path(str(ROOT / 'tools/check_data.py'))['main']
     root, _ = built('digitscenes')

@@ -240,6 +240,7 @@ def digest_of(*sources):
     return describe_files(dataset)['digest']
 
 
+@pytest.mark.slow
 def test_another_order_or_other_archives_are_other_data(tmp_path):
     for name in ('d', 'e'):
         put(tmp_path, f'{name}/0.png')

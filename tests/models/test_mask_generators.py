@@ -150,6 +150,7 @@ def test_plan_depends_on_seed_epoch_and_index_alone(generator):
     generator.seed = None
 
 
+@pytest.mark.slow
 def test_curriculum_accepts_the_share_that_lambda_says():
     image, index = encoded((8, 8), 1500), torch.arange(1500)
     for unit in ('sample', 'region'):

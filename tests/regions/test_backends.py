@@ -32,6 +32,7 @@ def assert_same_regions(maps, **options):
     assert differ.float().mean() <= 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('sigma', [0, 1, 2, 3])
 def test_opencv_on_ten_thousand_maps(sigma):
     assert_same_regions(smooth_maps(2500, (14, 14), sigma))
@@ -86,6 +87,7 @@ def test_blind_path_gives_the_same(options, grid, request):
     assert torch.equal(replaced.rank, unseeing.rank)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('options', OPTIONS)
 def test_meta_tensors_prove_that_no_value_is_looked_at(options):
     rule = RegionRule(**options)

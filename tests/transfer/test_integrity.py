@@ -112,6 +112,7 @@ def outcome(read, path, expected):
     return 'same'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('seed', range(3))
 @pytest.mark.parametrize('whole', ['.pth', '.safetensors'], indirect=True)
 def test_damage_is_refused_or_harmless(whole, tmp_path, seed):
@@ -128,6 +129,7 @@ def test_damage_is_refused_or_harmless(whole, tmp_path, seed):
     assert seen.count('refused') > 0.5 * len(seen)
 
 
+@pytest.mark.slow
 def test_every_part_of_the_directory_of_a_zip(tmp_path):
     """Each bit of it: it is a part of each checkpoint, whatever its size."""
     path, damaged = tmp_path / 'whole.pth', tmp_path / 'damaged.pth'

@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import dseq_mm  # noqa: F401
 from dseq_mm.models import EncodedImage, JEPAViT, TrainingClock
 from dseq_mm.plan import PredictionPlan
+from dseq_mm.tables.paper import STEP_GFLOP
 from dseq_mm.utils import command
 
 CONFIGS = osp.join(osp.dirname(osp.abspath(__file__)), '..', '..', 'configs')
@@ -155,19 +156,20 @@ def main(argv: list[str] | None = None) -> None:
     dseq, ijepa = load('dseq_vitb16_600e'), load('ijepa_vitb16_600e')
     truncating = load('ijepa_vitb16_600e', released=True)
     rows = [
-        ('DSeq-JEPA, 5 regions, one pass', dseq, False, '111.6'),
-        ('DSeq-JEPA, 5 regions, unrolled', dseq, True, ''),
-        ('I-JEPA, whole context kept', ijepa, False, ''),
-        ('I-JEPA, released truncating sampler', truncating, False, '96.4'),
+        ('DSeq-JEPA, 5 regions, one pass', dseq, False, 'DSeqJEPA'),
+        ('DSeq-JEPA, 5 regions, unrolled', dseq, True, None),
+        ('I-JEPA, whole context kept', ijepa, False, None),
+        ('I-JEPA, released truncating sampler', truncating, False, 'IJEPA'),
     ]
     print(f'ViT-B/16, 224 px, {args.batch} sampled plans, GFLOP per image per step')
     print('| method | counted | real tokens | padding | paper |')
     print('|---|---|---|---|---|')
-    for name, config, unrolled, paper in rows:
+    for name, config, unrolled, method in rows:
         plan = sample_plan(config, args.batch, args.seed)
         counted = count_step(config, plan, unrolled)
         real = '' if unrolled else f'{real_tokens(config, plan):.1f}'
         share = '' if unrolled else f'{1 - float(real) / counted:.1%}'
+        paper = STEP_GFLOP.get(method, '')
         print(f'| {name} | {counted:.1f} | {real} | {share} | {paper} |')
     released = count_released(dseq, args.batch, steps=4)
     print(f'| released strategy: full grid at each step | {released:.1f} | | | |')

@@ -6,6 +6,7 @@ import pytest
 
 from dseq_mm.runs import transfer_table
 from dseq_mm.tables import TASKS
+from dseq_mm.tables.paper import FIGURES
 from dseq_mm.utils.stack import installed_versions
 
 
@@ -61,10 +62,11 @@ def test_what_is_written_beside_the_numbers(bench):
     assert '- versions 2' not in text
 
 
+DSEQ = FIGURES['DSeqJEPA', 'vitb16']
 PAPER = {
-    'linear': [73.5],
-    'inat21': [36.4],
-    'coco': [50.5, 45.0],
+    'linear': [DSEQ['linear']],
+    'inat21': [DSEQ['inat21']],
+    'coco': [DSEQ['box'], DSEQ['mask']],
     'knn': [None, None],
 }
 
@@ -85,8 +87,9 @@ def test_paper_beside_the_same_method_and_network(bench, make_subject):
         for line in cells(text)
         if line['start'] == 'checkpoint'
     }
-    assert shown['coco', 'AP box'] == '50.5' and shown['coco', 'AP mask'] == '45.0'
-    assert shown['linear', 'top-1 accuracy'] == '73.5'
+    assert shown['coco', 'AP box'] == f'{DSEQ["box"]:.1f}'
+    assert shown['coco', 'AP mask'] == f'{DSEQ["mask"]:.1f}'
+    assert shown['linear', 'top-1 accuracy'] == f'{DSEQ["linear"]:.1f}'
     assert 'It was not measured here' in text and 'after 600 epochs' in text
     # in JSON too the paper's figures are under a name of their own
     for row in table['rows']:
@@ -94,14 +97,14 @@ def test_paper_beside_the_same_method_and_network(bench, make_subject):
 
 
 @pytest.mark.parametrize(
-    ('facts', 'figure'),
+    ('facts', 'key'),
     [
-        (dict(arch='vitb16'), 73.5),
-        (dict(arch='vitb16', method='IJEPA'), 72.4),
-        (dict(arch='vitl16'), 77.9),
-        (dict(arch='vith16-448', method='IJEPA'), 81.1),
-        (dict(arch='vitb16', method='MAE', encoder='context'), 68.0),
-        (dict(arch='vitl16', method='DSeqCJEPA'), 78.4),
+        (dict(arch='vitb16'), ('DSeqJEPA', 'vitb16')),
+        (dict(arch='vitb16', method='IJEPA'), ('IJEPA', 'vitb16')),
+        (dict(arch='vitl16'), ('DSeqJEPA', 'vitl16')),
+        (dict(arch='vith16-448', method='IJEPA'), ('IJEPA', 'vith16-448')),
+        (dict(arch='vitb16', method='MAE', encoder='context'), ('MAE', 'vitb16')),
+        (dict(arch='vitl16', method='DSeqCJEPA'), ('DSeqCJEPA', 'vitl16')),
         (dict(arch='vits16', method='CJEPA'), None),
         (dict(arch='vitb16', method='MoCoV3'), None),
         (dict(arch='vitb16', method='DMTJEPA'), None),
@@ -109,12 +112,12 @@ def test_paper_beside_the_same_method_and_network(bench, make_subject):
         (dict(arch='digits'), None),
     ],
 )
-def test_paper_by_method_and_architecture(make_subject, facts, figure):
+def test_paper_by_method_and_architecture(make_subject, facts, key):
     record = dict(task='linear', random_init=False, user_options=[], deviations=[])
     (metric,) = TASKS['linear'].metrics
     found, note = transfer_table.paper_figure(make_subject(**facts), record, metric)
-    assert found == figure
-    assert bool(note) == (figure is None)
+    assert found == (FIGURES[key]['linear'] if key else None)
+    assert bool(note) == (key is None)
     if facts.get('method', 'x') is None:
         assert 'does not say by which method' in note
 
@@ -133,12 +136,12 @@ def test_paper_and_options(make_subject):
         record = dict(task='cub', random_init=False, user_options=options)
         record['deviations'] = []
         figure, note = transfer_table.paper_figure(subject, record, metric)
-        assert figure == (66.2 if shown else None)
+        assert figure == (DSEQ['cub'] if shown else None)
         assert shown or options[-1] in note
 
 
 def test_no_figure_of_the_paper_without_method_or_on_digits(bench, make_subject):
-    numbers = ('73.5', '36.4', '50.5')
+    numbers = [f'{DSEQ[column]:.1f}' for column in ('linear', 'inat21', 'box')]
     for facts, reason in [
         (dict(arch='vitb16', method=None), 'does not say by which method'),
         (dict(arch='digits'), 'DigitScenes is not a data set of the paper'),
@@ -153,7 +156,7 @@ def test_no_figure_of_the_paper_without_method_or_on_digits(bench, make_subject)
 
 
 def test_no_figure_beside_another_batch(bench, make_subject):
-    for gpus, figure in ((1, None), (8, 48.1)):
+    for gpus, figure in ((1, None), (8, DSEQ['miou'])):
         bench.out = bench.folder / f'gpus{gpus}'
         _, table = bench.run('ade20k', make_subject(arch='vitb16'), gpus=gpus)
         (row,) = table['rows']
@@ -161,11 +164,12 @@ def test_no_figure_beside_another_batch(bench, make_subject):
         text = (bench.out / 'table.md').read_text()
         reason = '- ade20k: batch 2 instead of 16, which is not the protocol of the'
         assert (reason in text) == (figure is None)
-        assert ('48.1' in text) == (figure is not None)
+        assert (f'{DSEQ["miou"]:.1f}' in text) == (figure is not None)
 
 
 def test_no_figure_beside_pooled_patch_tokens(bench, make_subject):
-    for token, figure in ((False, None), (True, 71.2)):
+    known = FIGURES['IJEPA', 'vitl16']['clevr-dist']
+    for token, figure in ((False, None), (True, known)):
         bench.out = bench.folder / f'token{token}'
         subject = make_subject(arch='vitl16', method='IJEPA', class_token=token)
         _, table = bench.run('clevr-dist', subject)
