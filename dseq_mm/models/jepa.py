@@ -95,12 +95,14 @@ class JEPA(BaseSelfSupervisor):
                 f'{type(self).__name__} has no masks of its own: give it '
                 "mask_generator=dict(type='...'), such as MultiBlockMaskGenerator"
             )
-        self.neck = build_part(neck, **facts)
-        self.head = build_part(head, **facts)
+        self.neck = build_part(neck, 'neck', **facts)
+        self.head = build_part(head, 'head', **facts)
         self.regularizers = ModuleList(
-            build_part(part, **facts) for part in deepcopy(regularizers)
+            build_part(part, 'regularizers', **facts) for part in deepcopy(regularizers)
         )
-        self.mask_generator = build_part(deepcopy(mask_generator), **facts)
+        self.mask_generator = build_part(
+            deepcopy(mask_generator), 'mask_generator', **facts
+        )
         self.mask_generator.check(
             self.backbone.num_layers, self.backbone.cls_token is not None
         )

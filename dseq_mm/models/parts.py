@@ -9,11 +9,12 @@ from ..registry import MODELS
 from ..utils.arguments import arguments_of
 
 
-def build_part(cfg: dict[str, Any], **facts: Any) -> Any:
+def build_part(cfg: dict[str, Any], name: str, /, **facts: Any) -> Any:
     """Build a part, and tell it of the model what it asks for.
 
     Args:
         cfg: Config of the part, which goes before the facts.
+        name: What the part is to the algorithm.
         **facts: What may be told, such as ``embed_dims``; a part gets those that are
             arguments of it.
 
@@ -24,7 +25,7 @@ def build_part(cfg: dict[str, Any], **facts: Any) -> Any:
         ValueError: If it is no config of a part.
     """
     if not isinstance(cfg, dict):
-        raise ValueError(f'a part of the model is dict(type=...), not {cfg!r}')
+        raise ValueError(f'model.{name} is dict(type=...), not {cfg!r}')
     with MODELS.switch_scope_and_registry(cfg.get('_scope_')) as registry:
         kind = cfg.get('type')
         kind = registry.get(kind) if isinstance(kind, str) else kind

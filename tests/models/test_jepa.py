@@ -223,7 +223,10 @@ def test_two_regularizers_of_one_kind_are_both_logged():
     ('parts', 'message'),
     [
         (dict(type='SIGRegHead'), r"is a list: write \[\{'type': 'SIGRegHead'\}\]"),
-        (['SIGRegHead'], r"is dict\(type=\.\.\.\), not 'SIGRegHead'"),
+        (
+            ['SIGRegHead'],
+            r"model.regularizers is dict\(type=\.\.\.\), not 'SIGRegHead'",
+        ),
     ],
 )
 def test_regularizers_that_are_no_list_of_configs(parts, message):

@@ -60,20 +60,20 @@ class Predictor(JEPAPredictor):
     ],
 )
 def test_a_part_is_told_what_it_asks_for(cfg, told):
-    assert getattr(build_part(cfg, **FACTS), 'told', None) == told
+    assert getattr(build_part(cfg, 'neck', **FACTS), 'told', None) == told
 
 
 def test_a_predictor_of_a_users_own_is_told_grid_channels_and_heads():
-    neck = build_part(dict(type=Predictor, predictor_dims=8, depth=1), **FACTS)
+    neck = build_part(dict(type=Predictor, predictor_dims=8, depth=1), 'neck', **FACTS)
     assert neck.grid_size == (3, 4) and neck.embed.in_features == 16
     assert neck.layers[0].attn.num_heads == 2
 
 
 def test_unknown_parts_are_the_registrys_to_refuse():
     with pytest.raises(KeyError, match='NoSuchPart'):
-        build_part(dict(type='NoSuchPart'), **FACTS)
+        build_part(dict(type='NoSuchPart'), 'neck', **FACTS)
     with pytest.raises(KeyError, match='type'):
-        build_part(dict(depth=3), **FACTS)
+        build_part(dict(depth=3), 'neck', **FACTS)
 
 
 def test_jepa_itself_takes_any_masks():

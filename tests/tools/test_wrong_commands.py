@@ -98,7 +98,7 @@ BUILT = {
     'model.backbone.patch_size=5': 'patches of 5 px',
     'model.neck.num_heads=5': 'num_heads=5',
     'model.backbone.arch=huuge': 'huuge',
-    'model.head=None': r'IJEPA \(model\)',
+    'model.head=None': r'model.head is dict',
     'train_cfg.max_epochs=0': 'train_cfg.max_epochs is 0',
     'train_cfg.val_interval=0': 'train_cfg.val_interval is 0',
     'train_dataloader.batch_size=0': 'batch_size=0',
