@@ -18,9 +18,11 @@ SLOW = (
     'test_registration.py',
     'tools',
     'transfer/test_tools_read_safely.py',
-    # every config, every method, the hosts' own models
+    # every config, every kind of data, the hosts' own models
     'cli/test_first_step.py',
     'cli/test_valid_options.py',
+    'data/checks',
+    'data/test_keyed_dataset.py',
     'runs/study',
     'runs/transfer/test_subject.py',
     'test_ablation_configs.py',

@@ -125,7 +125,6 @@ def test_generators_are_restored(folder, monkeypatch):
     assert unchanged(before)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize('context, workers', [(None, 0), ('fork', 2), ('spawn', 1)])
 def test_workers_change_nothing_and_see_the_epoch(folder, context, workers):
     dataset = keyed(folder)
