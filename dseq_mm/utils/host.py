@@ -111,7 +111,8 @@ def set_seed(runner: Runner, seed: int) -> None:
         runner: The runner.
         seed: The seed.
     """
-    runner._randomness_cfg.update(seed=seed)
+    # A new dict: the runner's own may be the default that all runners share.
+    runner._randomness_cfg = {**runner._randomness_cfg, 'seed': seed}
     runner.set_randomness(**runner._randomness_cfg)
 
 

@@ -130,6 +130,7 @@ def test_the_seed_of_a_runner(tmp_path):
     host.set_seed(drawn, 3)
     first = torch.rand(4)
     assert drawn.seed == 3 and host.chosen_seed(drawn) == 3
+    assert host.chosen_seed(runner(tmp_path / 'next')) is None
     host.set_seed(own, 3)
     assert torch.equal(torch.rand(4), first)
 
