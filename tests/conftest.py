@@ -22,13 +22,20 @@ SLOW = (
     'cli/test_first_step.py',
     'cli/test_valid_options.py',
     'data/checks',
+    'data/test_clevr.py',
+    'data/test_digit_files.py',
+    'data/test_files.py',
+    'data/test_image_folder.py',
     'data/test_keyed_dataset.py',
     'runs/study',
-    'runs/transfer/test_subject.py',
+    'runs/transfer',
     'test_ablation_configs.py',
     'test_baselines.py',
     'test_configs.py',
     'test_transfer_configs.py',
+    'transfer/test_export.py',
+    'transfer/test_initialize.py',
+    'transfer/test_schemes.py',
     'transfer/test_strict_in_hosts.py',
     # trainings
     'engine/test_clock.py',
@@ -44,12 +51,22 @@ if not any(word.startswith(('-n', '--numprocesses')) for word in sys.argv):
     quick_python.serve()
 
 
+def is_slow(path):
+    """Tell whether a test file stands in a slow place."""
+    here = Path(__file__).parent
+    return bool({path, *path.parents} & {here / place for place in SLOW})
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not even read the slow files when all of them are left out."""
+    left_out = config.getoption('markexpr') == 'not slow' and is_slow(collection_path)
+    return True if left_out else None
+
+
 def pytest_collection_modifyitems(items):
     """Mark what is slow by where it stands, so that no new test has to be marked."""
-    here = Path(__file__).parent
-    slow = {here / place for place in SLOW}
     for item in items:
-        if {item.path, *item.path.parents} & slow:
+        if is_slow(item.path):
             item.add_marker('slow')
 
 
