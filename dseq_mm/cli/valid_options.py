@@ -206,10 +206,10 @@ def _check_top(cfg: Config, key: str) -> None:
             f'{name} was used up when the config was read, nothing reads it now; set '
             f'{where}'
         )
-    if homes := _homes(cfg, last) if not rest else []:
-        raise ValueError(f'nothing reads {name!r}; {last} is at {", ".join(homes[:4])}')
-    near = nearest(name, TOP_LEVEL)
+    near, homes = nearest(name, TOP_LEVEL), _homes(cfg, last)
     meant = f'{near}.{rest}' if rest else near
+    if len(homes) in (1, 2, 3, 4) and meant not in homes:
+        raise ValueError(f'nothing reads {name!r}; {last} is at {", ".join(homes)}')
     advice = f'; did you mean {meant}?' if near else ''
     raise ValueError(f'nothing reads {name!r}{advice}')
 

@@ -5,11 +5,12 @@ import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from mmpretrain.datasets import BaseDataset
 
 from ..registry import DATASETS
-from .files import EMPTY, TWICE, FolderSearch, ImageFiles, printable
+from .files import EMPTY, TWICE, FolderSearch, ImageFiles, is_hidden, printable
 from .tar_shards import PREFIX, index_tar, tar_size
 
 _COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz', '.tar.zst')
@@ -151,7 +152,7 @@ def _expand(source: str) -> Iterator[str]:
     number = 0
     for name in _expand_ranges(place):
         if glob.has_magic(name):
-            matches = sorted(glob.glob(name, recursive=True))
+            matches = _matches(name)
             if not matches:
                 raise ValueError(f'{printable(source)}: nothing matches the pattern')
         elif os.path.exists(name):
@@ -164,6 +165,19 @@ def _expand(source: str) -> Iterator[str]:
         for match in matches:
             number += 1
             yield _known_kind(match)
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a pattern stands for; `**` follows no links, whose loops never end."""
+    parts = pattern.split('/')
+    if '**' not in parts:
+        return sorted(glob.glob(pattern))
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    root = Path('/'.join(parts[:first]) + '/' if first else '.')
+    found = (path.relative_to(root) for path in root.glob('/'.join(parts[first:])))
+    return sorted(
+        str(root / path) for path in found if not any(map(is_hidden, path.parts))
+    )
 
 
 def _expand_ranges(text: str) -> Iterator[str]:
@@ -210,7 +224,8 @@ def _read_list(path: str, search: FolderSearch) -> ImageFiles:
         raise ValueError(f'{printable(path)}: {error.strerror}') from None
     if any('\0' in line for line in lines):
         raise ValueError(
-            f'{printable(path)} is no list in UTF-8: write it with one path per line'
+            f'{printable(path)} is no list in UTF-8, as NUL characters are in it: '
+            'write it with one path per line'
         )
     found, locations, missing = ImageFiles(path), [], []
     folder = os.path.dirname(os.path.abspath(path))

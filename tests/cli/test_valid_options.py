@@ -158,6 +158,25 @@ def test_misspelt_names_at_the_top(names, wrong):
         check_config(cfg)
 
 
+@pytest.mark.parametrize(
+    ('key', 'advice'),
+    [
+        ('runner.max_epochs', 'max_epochs is at train_cfg.max_epochs'),  # of MMCV 1
+        ('optimizer.lr', 'lr is at optim_wrapper.optimizer.lr'),
+        ('lr', 'lr is at optim_wrapper.optimizer.lr'),
+        ('train_cfgs.max_epochs', 'did you mean train_cfg.max_epochs'),
+        ('modle.depht', 'did you mean model.depht'),
+    ],
+)
+def test_an_option_outside_of_all_parts_is_told_where_its_like_stands(key, advice):
+    cfg = make_config(
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1.0)),
+    )
+    with pytest.raises(ValueError, match=f'nothing reads .*{advice}'):
+        _check_option(cfg, key, 1, {key: 1})
+
+
 def test_another_type_takes_no_arguments_of_the_first():
     cfg = make_config(
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1.0, betas=(0.9, 0.95)))

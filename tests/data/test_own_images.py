@@ -94,6 +94,20 @@ def test_patterns_and_ranges(tmp_path):
         names_of(tmp_path / 's-{000..999}.tar')
 
 
+def test_a_pattern_over_all_folders_follows_no_links(tmp_path):
+    for name in ('a/s.tar', 'a/b/c/s.tar', '.hidden/s.tar'):
+        write_tar(tmp_path / 'x' / name, [f'{name.replace("/", "-")}.png'])
+    for number in range(3):  # as a tree of 3 ** 40 folders to who follows them
+        (tmp_path / 'x/a' / f'link{number}').symlink_to(tmp_path / 'x')
+    expected = ['a-b-c-s.tar.png', 'a-s.tar.png']
+    assert names_of(tmp_path / 'x/**/*.tar') == expected
+    assert names_of(tmp_path / '?/**/s.tar') == expected
+    put(tmp_path / 'y', '1.png', 'z/2.png')
+    assert names_of(tmp_path / 'y/**') == ['1.png', 'z/2.png']
+    with pytest.raises(ValueError, match='nothing matches'):
+        names_of(tmp_path / 'x/**/*.zip')
+
+
 def test_what_is_in_an_archive(tmp_path):
     path = write_tar(
         tmp_path / 'Shard, 1.TAR',
