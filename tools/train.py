@@ -44,9 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         'pre-training config: both encoders, and the predictor if it is there',
     )
     start.add_argument(
-        '--from-scratch',
-        action='store_true',
-        help='of a transfer config: start from random weights',
+        '--from-scratch', action='store_true', help='transfer from random weights'
     )
     parser.add_argument(
         '--resume',

@@ -85,17 +85,7 @@ def make_digit_scenes(
     partial = out.with_name(f'.{out.name}.{os.getpid()}.partial')
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        digest = hashlib.sha256()
-        for split, digits, scenes in zip(
-            SPLITS, (train, val), (scenes_train, scenes_val), strict=True
-        ):
-            scans = load_scans(split)
-            _write_digits(partial, split, scans, size, digits, seed, digest)
-            _write_scenes(partial, split, scans, scene_size, scenes, seed, digest)
-        manifest = dict(version=_VERSION, parameters=parameters)
-        write_json(
-            partial / MANIFEST, {**manifest, 'sha256': digest.hexdigest()}, indent=None
-        )
+        _write_build(partial, parameters)
         if _holds_build(out, parameters):  # another run was quicker
             return False
         if out.exists():
@@ -104,6 +94,18 @@ def make_digit_scenes(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return True
+
+
+def _write_build(out: Path, parameters: dict) -> None:
+    digest, seed = hashlib.sha256(), parameters['seed']
+    for split in SPLITS:
+        scans, scenes = load_scans(split), parameters[f'scenes_{split}']
+        digits, size = parameters[split], parameters['size']
+        _write_digits(out, split, scans, size, digits, seed, digest)
+        scene_size = parameters['scene_size']
+        _write_scenes(out, split, scans, scene_size, scenes, seed, digest)
+    manifest = dict(version=_VERSION, parameters=parameters, sha256=digest.hexdigest())
+    write_json(out / MANIFEST, manifest, indent=None)
 
 
 def read_manifest(out: str | Path) -> dict | None:
