@@ -5,81 +5,41 @@ started this way, and every import here may fail. The exit code is 0 if pre-trai
 can run, 1 otherwise.
 """
 
-import os
-import platform
-import shutil
+import json
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from .registration import register_all
-from .utils import command, stack
-from .version import __version__
+from .utils import command, machine, stack
 
 
-def machine_rows() -> list[tuple[str, str]]:
-    """Describe what the machine has, apart from packages.
+def state_text(found: stack.Finding) -> str:
+    """Say how a package is, and whether mmcv has its operators.
 
-    Returns:
-        Pairs of a name and what was found.
-    """
-    compiler = os.environ.get('CXX') or 'g++'
-    free = shutil.disk_usage(os.getcwd()).free / 2**30
-    return [
-        ('dseq_mm', __version__),
-        ('python', f'{platform.python_version()} ({sys.executable})'),
-        ('cores', str(len(os.sched_getaffinity(0)))),
-        ('compiler', shutil.which(compiler) or f'none ({compiler} not found)'),
-        ('nvcc', shutil.which('nvcc') or 'none'),
-        ('disk', f'{free:.0f} GB free here'),
-        ('GPU', gpu_text()),
-    ]
-
-
-def gpu_text() -> str:
-    """Describe the GPUs that PyTorch sees.
+    Args:
+        found: What was found of it.
 
     Returns:
-        Names with their memory, or why there is none.
+        A few words.
     """
-    try:
-        import torch
-
-        if not torch.cuda.is_available():
-            build = torch.version.cuda
-            return f'none (PyTorch built {f"for CUDA {build}" if build else "without"})'
-        found = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-        return ', '.join(f'{gpu.name} {gpu.total_memory >> 30} GB' for gpu in found)
-    except Exception as error:  # whatever a broken PyTorch raises
-        return f'unknown ({type(error).__name__})'
-
-
-def probe_all() -> list[stack.Finding]:
-    """Look for every package that dseq_mm can use.
-
-    Returns:
-        One finding per package, in the order of ``stack.PACKAGES``.
-    """
-    return [
-        stack.probe_operators(found) if found.package.module == 'mmcv' else found
-        for found in map(stack.probe, stack.PACKAGES)
-    ]
+    if found.package.module == 'mmcv' and found.state in ('ok', 'no ops'):
+        return 'ok, with operators' if found.state == 'ok' else 'ok, no operators'
+    return found.state
 
 
 def package_table(findings: list[stack.Finding]) -> list[str]:
     """Show the packages as lines of text.
 
     Args:
-        findings: What :func:`probe_all` returned.
+        findings: What :func:`.stack.probe_all` returned.
 
     Returns:
         A heading and one line per package.
     """
     rows = [('package', 'version', 'installed as', 'state', 'needed for')]
     for found in findings:
-        state = found.state
-        if found.package.module == 'mmcv' and state == 'ok':
-            state = 'ok, with ops'
+        state = state_text(found)
         module = found.package.module
         source = stack.distribution_of(module) if state != 'missing' else ''
         rows.append(
@@ -120,6 +80,61 @@ def own_problem() -> str:
     return ''
 
 
+def sort_problems(findings: list[stack.Finding]) -> tuple[list[str], list[str]]:
+    """Tell what keeps pre-training from running from what it does not need.
+
+    Args:
+        findings: What :func:`.stack.probe_all` returned.
+
+    Returns:
+        Two lists of problems, each with what mends it.
+    """
+    blocking = [stack.describe(found) for found in findings if found.blocks_training]
+    if not blocking:
+        blocking = [text for text in [own_problem()] if text]
+    others = [
+        stack.describe(found)
+        for found in findings
+        if found.state != 'ok' and not found.blocks_training
+    ]
+    return blocking, others + [text for text in [config_problem()] if text]
+
+
+def to_json(
+    findings: list[stack.Finding], blocking: list[str], others: list[str]
+) -> str:
+    """Write the report for programs, and for reports of faults.
+
+    Args:
+        findings: What :func:`.stack.probe_all` returned.
+        blocking: What keeps pre-training from running.
+        others: Other problems.
+
+    Returns:
+        The report as JSON.
+    """
+    packages = {
+        found.package.module: dict(
+            state=found.state,
+            version=found.version,
+            distribution=stack.distribution_of(found.package.module),
+            needed_for=found.package.purpose,
+            detail=found.detail,
+            cause=found.cause,
+            mend=stack.mend_command(found),
+        )
+        for found in findings
+    }
+    report = dict(
+        can_pretrain=not blocking,
+        machine=machine.machine_facts(),
+        packages=packages,
+        blocking=blocking,
+        other_problems=others,
+    )
+    return json.dumps(report, indent=2)
+
+
 def main(argv: Sequence[str] = ()) -> int:
     """Print the report.
 
@@ -129,22 +144,18 @@ def main(argv: Sequence[str] = ()) -> int:
     Returns:
         0 if pre-training can run, 1 otherwise.
     """
-    command.Parser(description=__doc__.splitlines()[0]).parse_args(argv)
-    findings = probe_all()
-    for name, text in machine_rows():
-        print(f'{name:<10}{text}')
-    print()
-    print('\n'.join(package_table(findings)))
-
-    blocking = [stack.describe(found) for found in findings if found.blocks_training]
-    if not blocking:
-        blocking = [text for text in [own_problem()] if text]
-    others = [
-        stack.describe(found)
-        for found in findings
-        if found.state != 'ok' and not found.blocks_training
-    ]
-    others += [text for text in [config_problem()] if text]
+    parser = command.Parser(description=__doc__.splitlines()[0])
+    parser.add_argument('--json', action='store_true', help='print it as JSON')
+    args = parser.parse_args(argv)
+    with command.quietly():  # what libraries print when they are imported
+        findings = stack.probe_all()
+        blocking, others = sort_problems(findings)
+    if args.json:
+        print(to_json(findings, blocking, others))
+        return int(bool(blocking))
+    for name, text in machine.machine_facts().items():
+        print(f'{name:<12}{text}')
+    print('\n' + '\n'.join(package_table(findings)))
     for heading, problems in (
         ('Pre-training cannot run:', blocking),
         ('Not needed for pre-training:', others),

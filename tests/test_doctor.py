@@ -1,5 +1,7 @@
 """The doctor and the import check, on stacks that are missing, old or without ops."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from dseq_mm import doctor
-from dseq_mm.utils import stack
+from dseq_mm.utils import machine, stack
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,16 +52,22 @@ def test_missing_option_does_not_block(monkeypatch, capsys, module):
     stack.check_stack()
 
 
-def test_mmcv_without_operators(monkeypatch, capsys):
+def test_mmcv_without_operators(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, 'mmcv.ops', None)
     monkeypatch.delattr('mmcv.ops', raising=False)
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     assert doctor.main() == 0
     printed = capsys.readouterr().out
-    assert 'mmcv' in printed and 'no ops' in printed
+    assert 'ok, no operators' in printed and 'Mask R-CNN' in printed
     command = stack.mend_command(stack.probe_operators(stack.probe(package('mmcv'))))
     for part in ('--no-build-isolation', '--no-cache-dir', '--force-reinstall'):
         assert part in command
     assert 'setuptools==80.10.2' in command
+    # in an environment of the set-up script, that compiles them
+    (tmp_path / stack.STAMP).touch()
+    assert doctor.main() == 0
+    assert 'bash tools/setup_env.sh --with-ops' in capsys.readouterr().out
+    assert f'/{stack.STAMP}\n' in (ROOT / 'tools' / 'setup_env.sh').read_text()
 
 
 def test_old_package_blocks_training(monkeypatch):
@@ -78,13 +86,45 @@ def test_broken_import_is_reported(monkeypatch, tmp_path):
     assert '--force-reinstall --no-deps' in stack.mend_command(found)
 
 
-def test_lacking_another_package_points_to_it(monkeypatch, tmp_path):
-    (tmp_path / 'needsmmcv.py').write_text('import mmcv')
+@pytest.mark.parametrize('text', [None, "raise ImportError('undefined symbol: _ZN')"])
+def test_the_cause_is_mended_first(monkeypatch, tmp_path, text):
+    """A host that fails within mmcv is not broken itself."""
+    for name in [n for n in sys.modules if n.partition('.')[0] in ('mmcv', 'needs')]:
+        monkeypatch.delitem(sys.modules, name)
+    if text is None:
+        monkeypatch.setitem(sys.modules, 'mmcv', None)
+    else:
+        (tmp_path / 'mmcv.py').write_text(text)
+    (tmp_path / 'needs.py').write_text('import mmcv')
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setitem(sys.modules, 'mmcv', None)
-    found = stack.probe(stack.Package('needsmmcv', '1', 'needsmmcv==1'))
-    assert stack.mend_command(found) == ''
-    assert 'mend mmcv first' in stack.describe(found)
+    host = stack.Package('needs', '1', 'needs==1')
+    monkeypatch.setattr(stack, 'PACKAGES', (package('mmcv'), host))
+    first, second = stack.probe_all()
+    assert first.state == ('missing' if text is None else 'broken')
+    assert 'pip install onedl-mmcv' in stack.describe(first)
+    assert second.state == 'broken' and stack.mend_command(second) == ''
+    assert stack.describe(second).endswith('by mmcv, which is to be mended first')
+    with pytest.raises(ImportError, match='mmcv, which is to be mended first'):
+        stack.check_stack()
+
+
+def test_report_as_json(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, 'mmseg', None)
+    assert doctor.main(['--json']) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report['can_pretrain'] and report['blocking'] == []
+    assert report['packages']['torch']['version'] == torch.__version__
+    assert report['packages']['mmseg']['state'] == 'missing'
+    assert 'mmsegmentation==1.4.2' in report['packages']['mmseg']['mend']
+    facts = report['machine']
+    assert facts['cores'] == str(len(os.sched_getaffinity(0)))
+    assert 'JPEG' in facts['decoders'] and 'GB here' in facts['free space']
+    assert 'Gloo' in facts['processes']
+
+
+def test_cores_where_the_system_does_not_tell(monkeypatch):
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    assert machine.usable_cores() == os.cpu_count()
 
 
 def test_commands_follow_the_installed_distribution(monkeypatch):

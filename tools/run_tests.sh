@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Set up the environment if need be, then check what fails soonest first: style, types,
-# fast tests, slow tests.
+# Set up the environment with mmcv's operators if need be (they are compiled once), then
+# check what fails soonest first: style, types, fast tests, slow tests.
 #
 #   bash tools/run_tests.sh [--fast] [pytest arguments]
 #
@@ -11,7 +11,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${DSEQ_VENV:-$ROOT/.venv}
 cd "$ROOT"
-DSEQ_VENV=$VENV bash tools/setup_env.sh
+DSEQ_VENV=$VENV bash tools/setup_env.sh --with-ops
 # shellcheck disable=SC1091
 . "$VENV/bin/activate"
 
@@ -26,6 +26,8 @@ fi
 ruff check .
 ruff format --check .
 codespell
+shellcheck tools/*.sh .ci/run
+hadolint Dockerfile
 
 # Types.
 python -m mypy

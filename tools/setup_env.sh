@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # Set up the reference stack and this package in a virtual environment, once.
 #
-#   bash tools/setup_env.sh
+#   bash tools/setup_env.sh [--with-ops]
+#
+# Nothing is compiled: mmcv comes without its operators, which detection alone needs.
+# --with-ops compiles them: minutes, once.
 #
 # Environment:
 #   DSEQ_VENV  the virtual environment to make or reuse (default: .venv in this folder)
@@ -12,6 +15,15 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${DSEQ_VENV:-$ROOT/.venv}
 STAMP=$VENV/.dseq_mm_setup
+WITH_OPS=
+case "$*" in
+'') ;;
+--with-ops) WITH_OPS=1 ;;
+*)
+    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac
 export PIP_REQUIRE_VIRTUALENV=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 unset PIP_NO_CACHE_DIR # the wheel that takes minutes to compile is kept in pip's cache
 
@@ -52,9 +64,13 @@ ready() {
     [ -x "$VENV/bin/python" ] && [ -f "$STAMP" ] &&
         [ "$(cat "$STAMP")" = "$(fingerprint)" ] && "$VENV/bin/python" -c '
 import sys
+from glob import glob
 from importlib.util import find_spec
 stack = "torch torchvision mmengine mmcv mmpretrain mmdet mmseg cv2 pytest dseq_mm"
-sys.exit(any(find_spec(name) is None for name in stack.split()))'
+if any(find_spec(name) is None for name in stack.split()):
+    sys.exit(1)
+folder = find_spec("mmcv").submodule_search_locations[0]
+sys.exit(bool(sys.argv[1]) and not glob(folder + "/_ext.*"))' "$WITH_OPS"
 }
 
 check_machine() {
@@ -62,6 +78,7 @@ check_machine() {
     name=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     [ -x "$VENV/bin/python" ] || "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         die "$name has no venv module. Mend it: apt-get install $name-venv"
+    [ "$WITH_OPS" ] || return 0
     "$python" -c 'import os, sys, sysconfig
 sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
         die "Python.h of $name is missing; mmcv's operators need it to compile." \
@@ -91,27 +108,58 @@ prefer_headless_opencv() {
     "$VENV/bin/python" -c 'import cv2.version, sys; sys.exit(not cv2.version.headless)' \
         2>/dev/null ||
         pip_install --quiet --force-reinstall --no-deps \
-            "$(grep '^opencv-python-headless==' "$ROOT/requirements/openmmlab.txt")"
+            "$(pinned opencv-python-headless)"
 }
 
 has_operators() { "$VENV/bin/python" -c 'import mmcv.ops' 2>/dev/null; }
 
-install_openmmlab() (
+pinned() { grep "^$1==" "$ROOT"/requirements/*.txt --no-filename; }
+
+# The small build of PyTorch where there is no GPU and the package index has it, as
+# with PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu.
+install_torch() {
+    local small
+    mapfile -t small < <(sed -n '/^torch/s/$/+cpu/p' "$ROOT/requirements/torch.txt")
+    if command -v nvidia-smi >/dev/null || ! pip_install -q "${small[@]}" 2>/dev/null; then
+        say 'PyTorch: 5 GB on disk, a minute or more to download'
+        pip_install --quiet -r "$ROOT/requirements/torch.txt"
+    fi
+}
+
+# Built apart from this environment, mmcv sees no torch and leaves its operators out.
+# The wheel is not kept: pip would take it later where operators are asked for.
+install_mmcv_without_operators() {
+    say 'mmcv, without operators: half a minute'
+    pip_install --quiet --no-cache-dir --no-deps "$(pinned onedl-mmcv)"
+}
+
+prepare_compiling() {
     export MAX_JOBS=${MAX_JOBS:-$(nproc)}
     hide_gpu_without_nvcc
+    has_operators && return
+    "$VENV/bin/python" -m pip uninstall --quiet --yes onedl-mmcv 2>/dev/null
+    say "mmcv's operators are compiled: about 9 minutes on 2 free cores, once (pip" \
+        "keeps the wheel); pip says 'still running' meanwhile"
+}
+
+compile_again() {
+    say "this mmcv has no working operators (a wheel built without torch, or against" \
+        "another one); compiling it again: about 9 minutes on 2 cores"
+    pip_install --no-build-isolation --no-cache-dir --force-reinstall --no-deps \
+        "$(pinned onedl-mmcv)"
+}
+
+install_openmmlab() (
     say 'OpenMMLab'
-    has_operators ||
-        say "mmcv's operators are compiled: about 9 minutes on 2 free cores, once (pip" \
-            "keeps the wheel); pip says 'still running' meanwhile"
+    if [ "$WITH_OPS" ]; then
+        prepare_compiling
+    else
+        install_mmcv_without_operators || exit 1
+    fi
     pip_install --no-build-isolation -r "$ROOT/requirements/openmmlab.txt" |
         { grep -v '^Requirement already satisfied' || true; } || exit 1
     prefer_headless_opencv || exit 1 # mmcv imports it
-    if ! has_operators; then
-        say "this mmcv has no working operators (a wheel built without torch, or" \
-            "against another one); compiling it again: about 9 minutes on 2 cores"
-        pip_install --no-build-isolation --no-cache-dir --force-reinstall --no-deps \
-            "$(grep '^onedl-mmcv==' "$ROOT/requirements/openmmlab.txt")"
-    fi
+    [ -z "$WITH_OPS" ] || has_operators || compile_again
 )
 
 install_all() {
@@ -131,12 +179,11 @@ install_all() {
     fi
     say 'build tools'
     pip_install --quiet -r "$ROOT/requirements/build.txt"
-    say 'PyTorch: 5 GB on disk, a minute or more to download'
-    pip_install --quiet -r "$ROOT/requirements/torch.txt"
+    install_torch
     install_openmmlab ||
         die "OpenMMLab could not be installed (see above). If it was mmcv's GPU code that" \
             "did not compile, compile it for the CPU only:" \
-            "CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh"
+            "CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh --with-ops"
     say 'what the tests need, and this package'
     pip_install --quiet -r "$ROOT/requirements/tests.txt"
     pip_install --quiet --no-build-isolation --no-deps -e "$ROOT"

@@ -62,7 +62,7 @@ while true; do
     rm -f "$DSEQ_MM_STATUS"
     status=0
     train "$@" || status=$?
-    code= name=
+    code='' name=''
     if [ -f "$DSEQ_MM_STATUS" ]; then
         read -r code name <"$DSEQ_MM_STATUS" || true # it has no end of line
     fi

@@ -20,6 +20,7 @@ from .host import bases_of, find_bases_by
 PACKAGE = Path(__file__).resolve().parents[1]
 #: Environment variable that names the base of the configs in ``configs/ablations``.
 BUDGET_VARIABLE = 'DSEQ_BUDGET'
+_OPERATORS = 'mmcv.ops'
 
 
 class MissingBase(ValueError):
@@ -192,11 +193,15 @@ def missing_libraries(cfg: Config) -> list[str]:
 
     Returns:
         Names of the OpenMMLab libraries that cannot be imported, of those that
-        ``default_scope`` or a type of the model (``'mmseg.Feature2Pyramid'``) names.
+        ``default_scope`` or a type of the model (``'mmseg.Feature2Pyramid'``) names;
+        ``'mmcv.ops'`` for the operators that MMDetection's models are made of.
     """
     names = {kind.partition('.')[0] for kind in _types(cfg.get('model')) if '.' in kind}
     names.add(cfg.get('default_scope'))
-    return sorted(n for n in names if n in MODULE2PACKAGE and not _imports(n))
+    if 'mmdet' in names and _imports('mmcv'):
+        names.add(_OPERATORS)
+    libraries = (*MODULE2PACKAGE, _OPERATORS)
+    return sorted(n for n in names if n in libraries and not _imports(n))
 
 
 def missing_advice(name: str, what: str) -> str:
@@ -209,6 +214,12 @@ def missing_advice(name: str, what: str) -> str:
     Returns:
         One sentence.
     """
+    if what == _OPERATORS:
+        return (
+            f"{name} needs mmcv's compiled operators (mmcv.ops), which are not there; "
+            'in a clone `bash tools/setup_env.sh --with-ops` compiles them, elsewhere '
+            '`python -m dseq_mm.doctor` says how'
+        )
     return (
         f'{name} needs a library that cannot be imported ({what}); '
         '`python -m dseq_mm.doctor` says how to install it'

@@ -8,13 +8,18 @@ import importlib
 import platform
 import re
 import sys
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
 
 _OPENMMLAB = ('mmengine', 'mmcv', 'mmpretrain', 'mmdet', 'mmseg')
+#: What ``tools/setup_env.sh`` leaves in the environments that it made.
+STAMP = '.dseq_mm_setup'
 BUILD_TOOLS = "pip install 'setuptools==80.10.2' wheel ninja packaging"
 
 
@@ -70,6 +75,9 @@ class Finding:
         version: Its version, if it could be read.
         detail: What the import said, in one line.
         lacks: The module that its import looked for in vain, if that was it.
+        within: The modules in which its import failed, the innermost last.
+        cause: The package of this module's list that is to be mended first, if its
+            import failed within one that is not in order itself.
     """
 
     package: Package
@@ -77,6 +85,8 @@ class Finding:
     version: str = ''
     detail: str = ''
     lacks: str = ''
+    within: tuple[str, ...] = ()
+    cause: str = ''
 
     @property
     def blocks_training(self) -> bool:
@@ -124,7 +134,17 @@ def _try_import(name, found, state):
         found.detail = line if len(line) <= 160 else line[:157] + '...'
         if isinstance(error, ModuleNotFoundError) and error.name:
             found.lacks = error.name.partition('.')[0]
+        found.within = tuple(_modules_of(error))
         return None
+
+
+def _modules_of(error: BaseException) -> Iterator[str]:
+    """Find the top level modules that an error, or what caused it, was raised in."""
+    inner = error.__cause__ or error.__context__
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        yield frame.f_globals.get('__name__', '').partition('.')[0]
+    if inner is not None:
+        yield from _modules_of(inner)
 
 
 def probe(package: Package) -> Finding:
@@ -164,6 +184,30 @@ def probe_operators(found: Finding) -> Finding:
     return found
 
 
+def probe_all() -> list[Finding]:
+    """Look for every package, for mmcv's operators, and for the cause of what fails.
+
+    Returns:
+        One finding per package, in the order of ``PACKAGES``.
+    """
+    findings = [
+        probe_operators(found) if found.package.module == 'mmcv' else found
+        for found in map(probe, PACKAGES)
+    ]
+    return _find_causes(findings)
+
+
+def _find_causes(findings: list[Finding]) -> list[Finding]:
+    """Fill in ``cause``: the innermost faulty package that an import failed within."""
+    faulty = {f.package.module for f in findings if f.state not in ('ok', 'no ops')}
+    for found in findings:
+        if found.state == 'broken':
+            through = (*found.within, found.lacks)
+            others = faulty - {found.package.module}
+            found.cause = next((name for name in through[::-1] if name in others), '')
+    return findings
+
+
 def mend_command(found: Finding) -> str:
     """Write the command that mends what was found.
 
@@ -175,9 +219,10 @@ def mend_command(found: Finding) -> str:
         package is fine, or it only lacks another one of this module's list.
     """
     package = found.package
-    others = {other.module for other in PACKAGES} - {package.module}
-    if found.state == 'ok' or found.lacks in others:
+    if found.state == 'ok' or found.cause:
         return ''
+    if found.state == 'no ops' and Path(sys.prefix, STAMP).is_file():
+        return 'bash tools/setup_env.sh --with-ops  # in the clone'
     # The two distributions of OpenMMLab must not be mixed: follow the one in place.
     upstream = package.upstream and distribution_of('mmengine') == 'mmengine'
     pin = package.upstream if upstream else package.pin
@@ -203,10 +248,13 @@ def describe(found: Finding) -> str:
         One to two lines.
     """
     words = f'{found.package.module} {found.version}'.rstrip() + f': {found.state}'
+    if found.cause:
+        return f'{words} by {found.cause}, which is to be mended first'
+    if found.state == 'no ops':
+        words += '; MMDetection (Mask R-CNN) needs them, nothing else here does'
     if found.detail:
         words += f' ({found.detail})'
-    command = mend_command(found)
-    return words + (f'\n      {command}' if command else f'; mend {found.lacks} first')
+    return f'{words}\n      {mend_command(found)}'
 
 
 def installed_versions() -> dict[str, str]:
@@ -237,7 +285,8 @@ def check_stack() -> None:
         ImportError: With what is wrong and the commands that mend it.
     """
     needed = [p for p in PACKAGES if p.purpose == 'pre-training']
-    problems = [found for found in map(probe, needed) if found.blocks_training]
+    findings = _find_causes([probe(package) for package in needed])
+    problems = [found for found in findings if found.blocks_training]
     if problems:
         raise ImportError(
             'dseq_mm cannot work with what is installed:\n'

@@ -173,6 +173,17 @@ def test_missing_libraries(monkeypatch):
     assert configs.missing_libraries(Config(dict())) == []
 
 
+def test_detection_needs_operators_and_nothing_else_does(monkeypatch):
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmseg')
+    monkeypatch.setitem(sys.modules, 'mmcv.ops', None)
+    detection = Config(dict(model=dict(type='mmdet.MaskRCNN')))
+    assert configs.missing_libraries(detection) == ['mmcv.ops']
+    assert 'setup_env.sh --with-ops' in configs.missing_advice('a.py', 'mmcv.ops')
+    for scope in ('mmpretrain', 'mmseg'):
+        assert configs.missing_libraries(Config(dict(default_scope=scope))) == []
+
+
 def test_bare_type():
     for name in ('BN', 'mmengine.BN', type('BN', (), {})):
         assert configs.bare_type(dict(type=name)) == 'BN'

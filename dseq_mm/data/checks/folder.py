@@ -3,6 +3,7 @@
 import io
 import multiprocessing
 import os
+import sys
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from mmengine import fileio
 from PIL import Image
 
+from ...utils.machine import usable_cores
 from ..files import CLOSED, printable
 from ..load_image import UNREADABLE, LoadImage
 from ..own_images import find_images
@@ -162,11 +164,13 @@ def _tell_classes(paths: list[str], echo: Callable[[str], Any]) -> None:
 def _look_at_all(
     paths: list[str], processes: int | None, echo: Callable[[str], Any]
 ) -> list[Seen]:
-    processes = processes or len(os.sched_getaffinity(0))
+    processes = processes or usable_cores()
     if processes == 1 or len(paths) < 64:
         return [look_at(path) for path in paths]
     seen = []
-    context = multiprocessing.get_context('fork')  # the imports take seconds
+    # a fork has the imports done already, which take seconds; only on Linux is it safe
+    method = 'fork' if sys.platform == 'linux' else None
+    context = multiprocessing.get_context(method)
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         for one in pool.map(look_at, paths, chunksize=16):
             seen.append(one)
