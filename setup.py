@@ -67,7 +67,7 @@ setup(
     install_requires=['safetensors>=0.4', 'tabulate>=0.9'],
     extras_require={
         'digits': ['scikit-learn>=1.4'],
-        'tests': requirements('tests'),
+        'tests': requirements('runtime') + requirements('tests'),
     },
     zip_safe=False,
 )

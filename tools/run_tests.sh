@@ -11,7 +11,7 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${DSEQ_VENV:-$ROOT/.venv}
 cd "$ROOT"
-DSEQ_VENV=$VENV bash tools/setup_env.sh --with-ops
+DSEQ_VENV=$VENV bash tools/setup_env.sh --for-tests
 # shellcheck disable=SC1091
 . "$VENV/bin/activate"
 

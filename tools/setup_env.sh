@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Set up the reference stack and this package in a virtual environment, once.
 #
-#   bash tools/setup_env.sh [--with-ops]
+#   bash tools/setup_env.sh [--with-ops | --for-tests]
 #
 # Nothing is compiled: mmcv comes without its operators, which detection alone needs.
-# --with-ops compiles them: minutes, once.
+# --with-ops compiles them: minutes, once. --for-tests does, too, and installs what the
+# tests and the checks of style are run with.
 #
 # Environment:
 #   DSEQ_VENV  the virtual environment to make or reuse (default: .venv in this folder)
@@ -15,12 +16,13 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=${DSEQ_VENV:-$ROOT/.venv}
 STAMP=$VENV/.dseq_mm_setup
-WITH_OPS=
+WITH_OPS='' FOR_TESTS=''
 case "$*" in
 '') ;;
 --with-ops) WITH_OPS=1 ;;
+--for-tests) WITH_OPS=1 FOR_TESTS=1 ;;
 *)
-    sed -n '2,12s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "$0" >&2
     exit 2
     ;;
 esac
@@ -66,11 +68,13 @@ ready() {
 import sys
 from glob import glob
 from importlib.util import find_spec
-stack = "torch torchvision mmengine mmcv mmpretrain mmdet mmseg cv2 pytest dseq_mm"
+with_ops, for_tests = sys.argv[1:]
+stack = "torch torchvision mmengine mmcv mmpretrain mmdet mmseg cv2 sklearn dseq_mm"
+stack += " pytest" if for_tests else ""
 if any(find_spec(name) is None for name in stack.split()):
     sys.exit(1)
 folder = find_spec("mmcv").submodule_search_locations[0]
-sys.exit(bool(sys.argv[1]) and not glob(folder + "/_ext.*"))' "$WITH_OPS"
+sys.exit(bool(with_ops) and not glob(folder + "/_ext.*"))' "$WITH_OPS" "$FOR_TESTS"
 }
 
 check_machine() {
@@ -184,8 +188,9 @@ install_all() {
         die "OpenMMLab could not be installed (see above). If it was mmcv's GPU code that" \
             "did not compile, compile it for the CPU only:" \
             "CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh --with-ops"
-    say 'what the tests need, and this package'
-    pip_install --quiet -r "$ROOT/requirements/tests.txt"
+    say 'this package'
+    pip_install --quiet -r "$ROOT/requirements/runtime.txt"
+    [ -z "$FOR_TESTS" ] || pip_install --quiet -r "$ROOT/requirements/tests.txt"
     pip_install --quiet --no-build-isolation --no-deps -e "$ROOT"
     (cd "$ROOT" && "$VENV/bin/python" -m dseq_mm.doctor) ||
         die 'the doctor is not content with the result (see above).'

@@ -93,7 +93,7 @@ def test_slurm_train_passes_arguments(tmp_path):
 )
 def test_setup_says_what_the_machine_lacks(tmp_path, broken, message):
     result = subprocess.run(
-        ['bash', TOOLS / 'setup_env.sh', '--with-ops'],
+        ['bash', TOOLS / 'setup_env.sh', '--for-tests'],
         env={**os.environ, **broken, 'DSEQ_VENV': str(tmp_path / 'venv')},
         capture_output=True,
         text=True,
