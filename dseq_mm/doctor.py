@@ -9,9 +9,21 @@ import json
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
 from .registration import register_all
 from .utils import command, machine, stack
+from .version import __version__
+
+
+def facts() -> dict[str, str]:
+    """Describe this package and the machine.
+
+    Returns:
+        What was looked for, and what was found of it.
+    """
+    place = f'{__version__} ({Path(__file__).resolve().parent})'
+    return {'dseq_mm': place, **machine.machine_facts()}
 
 
 def state_text(found: stack.Finding) -> str:
@@ -127,7 +139,7 @@ def to_json(
     }
     report = dict(
         can_pretrain=not blocking,
-        machine=machine.machine_facts(),
+        machine=facts(),
         packages=packages,
         blocking=blocking,
         other_problems=others,
@@ -153,7 +165,7 @@ def main(argv: Sequence[str] = ()) -> int:
     if args.json:
         print(to_json(findings, blocking, others))
         return int(bool(blocking))
-    for name, text in machine.machine_facts().items():
+    for name, text in facts().items():
         print(f'{name:<12}{text}')
     print('\n' + '\n'.join(package_table(findings)))
     for heading, problems in (

@@ -10,8 +10,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ..version import __version__
-
 
 def usable_cores() -> int:
     """Count the cores that this process may use.
@@ -32,7 +30,6 @@ def machine_facts() -> dict[str, str]:
     """
     compiler = os.environ.get('CXX') or 'g++'
     return {
-        'dseq_mm': f'{__version__} ({Path(__file__).resolve().parents[1]})',
         'python': f'{platform.python_version()} ({sys.executable})',
         'system': f'{platform.system()} {platform.machine()}',
         'cores': str(usable_cores()),
