@@ -166,7 +166,8 @@ def main(argv=None) -> None:
     if not isinstance(generator, DiscriminativeMaskGenerator):
         raise ValueError(
             f'{args.config} has no regions to draw: its mask generator is '
-            f'{type(generator).__name__}. Use a DSeq-JEPA config.'
+            f'{type(generator).__name__}, and regions are what a '
+            'DiscriminativeMaskGenerator finds. Use a DSeq-JEPA config.'
         )
     load_weights(model, args)
     with name_parts(cfg):

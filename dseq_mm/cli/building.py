@@ -52,8 +52,11 @@ def _sentence(error: Exception, cfg: Config) -> str:
         scope = cfg.get('default_scope')
         near = similar_type(name, None, scope)
         place = next(iter(places_of_type(cfg, name)), place)
-        advice = f'; did you mean {near!r}?' if near else ''
-        return f'{place or "the config"}: there is no {what} {name!r}{advice}'
+        advice = f'did you mean {near!r}? ' if near else ''
+        return (
+            f'{place or "the config"}: there is no {what} {name!r}; {advice}A part of '
+            'your own is registered by a module that custom_imports names'
+        )
     where = f'{kind} ({place})' if place else kind or 'the config'
     return f'{where} cannot be built: {_cause(error, cfg, place)}'
 

@@ -156,6 +156,7 @@ def unread(node: dict, place: str, scope: str | None) -> str:
     advice = f'did you mean {near!r}?' if near and len(wrong) == 1 else 'leave out '
     if advice.endswith(' '):
         advice += ', '.join(f'{place}.{name}' for name in wrong)
+        advice += ', or _delete_=True there if _base_ has them'
     words = ', '.join(map(repr, wrong))
     return f'{name} ({place}) has no argument {words}; {advice}'
 

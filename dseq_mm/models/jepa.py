@@ -168,7 +168,7 @@ class JEPA(BaseSelfSupervisor):
         context = self.encode_context(inputs, plan)  # (R, Lc, D)
         prediction = self.neck(context, plan)  # (R, Lt, D)
         target = self.targets(encoded, plan)  # (R, Lt, D)
-        loss, terms = split_log(self.head.loss(prediction, target, plan))
+        loss, terms = split_log(self.head.loss(prediction, target, plan), self.head)
         log: dict[str, Tensor] = {}
         add_to_log(log, plan.log, self.mask_generator, 'plan')
         add_to_log(log, terms, self.head, 'head')
@@ -176,7 +176,7 @@ class JEPA(BaseSelfSupervisor):
             add_to_log(log, dict(latent=loss), self.head, 'head')
         for number, part in enumerate(self.regularizers):  # two may be of one kind
             added = part.loss(context, prediction, target, plan, clock)
-            term, terms = split_log(added)
+            term, terms = split_log(added, part)
             loss = loss + term
             add_to_log(log, terms, part, number)
         return dict(loss=loss, **log)
@@ -232,7 +232,8 @@ class JEPA(BaseSelfSupervisor):
         """
         context = plan.gather(patches, plan.context_ids)
         target = plan.gather(as_target(patches.detach()), plan.target_ids)
-        return split_log(self.head.loss(self.neck(context, plan), target, plan))[0]
+        result = self.head.loss(self.neck(context, plan), target, plan)
+        return split_log(result, self.head)[0]
 
 
 def _check_grid(grid: tuple[int, int], own: Sequence[int] | None) -> None:

@@ -37,17 +37,29 @@ def build_part(cfg: dict[str, Any], name: str, /, **facts: Any) -> Any:
 
 
 def split_log(
-    result: Tensor | tuple[Tensor, dict[str, Tensor]],
+    result: Tensor | tuple[Tensor, dict[str, Tensor]], part: nn.Module
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Take apart what a head returns.
 
     Args:
         result: Its loss, or its loss and scalars for the log, by name.
+        part: The head.
 
     Returns:
         The loss and the scalars.
+
+    Raises:
+        ValueError: If it is neither.
     """
-    return result if isinstance(result, tuple) else (result, {})
+    pair = isinstance(result, tuple) and len(result) == 2
+    loss, log = result if pair else (result, {})
+    if not (isinstance(loss, Tensor) and loss.dim() == 0 and isinstance(log, dict)):
+        shape = f' of shape {tuple(loss.shape)}' if isinstance(loss, Tensor) else ''
+        raise ValueError(
+            f'loss() of {type(part).__name__} returns a scalar tensor, or one and a '
+            f'dict of what is to be logged, not {type(result).__name__}{shape}'
+        )
+    return loss, log
 
 
 def add_to_log(

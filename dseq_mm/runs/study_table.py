@@ -26,6 +26,9 @@ COLUMNS = dict(
 )
 """Metrics that have a name of their own in the tables; they come first."""
 
+_DIGITS = dict(feature_std=3)
+"""Digits after the point; of others it is 1."""
+
 Facts = dict[str, dict[int | None, dict]]
 
 
@@ -112,7 +115,10 @@ def _table(table: Table, facts: Facts, shown: bool) -> str:
         others = [run['status'] for run in runs if run['status'] != 'done']
         done = [run for run in runs if run['status'] == 'done']
         minutes = [run['minutes'] for run in done if row.start == 'train']
-        cells = [spread([*measured(runs, key).values()]) for key in columns]
+        cells = [
+            spread([*measured(runs, key).values()], f'.{_DIGITS.get(key, 1)}f')
+            for key in columns
+        ]
         figure = '' if row.paper is None or not shown else f'{row.paper:.1f}'
         number = ', '.join([str(len(done)), *others])
         lines.append([row.label, *cells, spread(minutes), number, figure])
@@ -126,7 +132,10 @@ def _differences(table: Table, facts: Facts, shown: bool) -> str:
         values = [_paired(contrast, facts, key) for key in columns]
         if any(values):
             figure = contrast.paper if shown else None
-            cells = [spread(found, '+.1f') for found in values]
+            cells = [
+                spread(found, f'+.{_DIGITS.get(key, 1)}f')
+                for key, found in zip(columns, values, strict=True)
+            ]
             cells.append('' if figure is None else f'{figure:+.1f}')
             lines.append([contrast.label, *cells])
     heading = ['difference', *columns.values(), PAPER_HEADING]

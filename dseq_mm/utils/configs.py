@@ -16,6 +16,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from .command import quietly
 from .host import bases_of, find_bases_by
+from .stack import PACKAGES
 
 PACKAGE = Path(__file__).resolve().parents[1]
 #: Environment variable that names the base of the configs in ``configs/ablations``.
@@ -134,6 +135,11 @@ def read_config(name: str) -> Config:
     except ImportError as error:
         text = str(error).partition(', the current sys.path')[0]
         cause = f': {error.__cause__}' if error.__cause__ else ''
+        if module := _missing_module(error):
+            raise ValueError(
+                f'{Path(path).name} imports {module!r}, which is not found: put the '
+                f'folder that holds {module} on PYTHONPATH'
+            ) from error
         text = missing_advice(Path(path).name, text + cause)
         raise ValueError(text) from error
     except SyntaxError as error:
@@ -149,6 +155,17 @@ def read_config(name: str) -> Config:
         if tail is not None and _is_config(tail.filename, path):
             place = f'{tail.filename}, line {tail.lineno}'
         raise ValueError(f'{place}: {type(error).__name__}: {error}') from error
+
+
+def _missing_module(error: BaseException | None) -> str:
+    """Find the module of a user's own that an import looked for in vain."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            top = error.name.partition('.')[0]
+            known = {*MODULE2PACKAGE, *(package.module for package in PACKAGES)}
+            return '' if top in known else error.name
+        error = error.__cause__ or error.__context__
+    return ''
 
 
 def _is_reader(file: str) -> bool:

@@ -75,7 +75,8 @@ class DMTJEPA(IJEPA):
         context = self.context_head(plan.gather(patches, plan.context_ids), plan)
         grid = tuple(self.backbone.patch_resolution)
         target = self.targets(EncodedImage(patches.detach(), grid), plan)
-        return split_log(self.head.loss(self.neck(context, plan), target, plan))[0]
+        result = self.head.loss(self.neck(context, plan), target, plan)
+        return split_log(result, self.head)[0]
 
 
 def _check_plans(generator: MaskGenerator, unrolled: bool) -> None:
