@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from ..engine.clock import unwrap
 from ..utils.host import runner_loggers
 
 #: Beginnings of the hosts' lines that are in the log file alone, and why.
@@ -37,7 +37,6 @@ KNOWN_WARNINGS = {
     r'Default ``avg_non_ignore`` is False': "the host's loss in the host's recipe",
     r'The draw is False, it means that the hook for vis': "the host's own default",
     r'`reduce_zero_label` will be deprecated': "the host's recipes set it so",
-    r'torch\.meshgrid: in an upcoming release': 'a call within mmdet',
 }
 
 
@@ -129,13 +128,11 @@ def summary(runner: Runner) -> list[str]:
     Returns:
         Lines for the log.
     """
-    model = runner.model
-    model = model.module if is_model_wrapper(model) else model
-    assert isinstance(model, nn.Module)
-    total = sum(p.numel() for p in model.parameters())
-    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return [
-        f'Network: {type(model).__name__}, {total:,} parameters, {learned:,} of them '
-        'learned',
-        f'Log file: {runner.logger.log_file}',
-    ]
+    lines = [f'Log file: {runner.logger.log_file}']
+    model = unwrap(runner.model)
+    if isinstance(model, nn.Module):  # other kinds of runners build it later
+        total = sum(p.numel() for p in model.parameters())
+        learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        name = type(model).__name__
+        lines.append(f'Network: {name}, {total:,} parameters, {learned:,} learned')
+    return lines
