@@ -16,6 +16,7 @@ from dseq_mm.cli.readable import DETAILS, KNOWN_WARNINGS, TerminalFilter
 
 PACKAGE = Path(dseq_mm.__file__).parent
 FIXED = 'neck.pos_embed is skipped since its requires_grad=False'
+DRAW = 'The draw is False, it means that the hook for vis'
 #: What mmengine logs, each the beginning that one row of the table is for.
 HIDDEN = [
     '\n---\nSystem environment:\n    sys.platform: linux',
@@ -83,7 +84,10 @@ def build(tmp_path, monkeypatch):
     def build(everything):
         terminal = io.StringIO()
         monkeypatch.setattr('sys.stdout', terminal)
-        monkeypatch.setattr('sys.stderr', terminal)
+        monkeypatch.setattr(  # pytest has its own, which collects them
+            'warnings.showwarning',
+            lambda *args: terminal.write(warnings.formatwarning(*args[:4])),
+        )
         with warnings.catch_warnings():
             warnings.simplefilter('always')
             with readable.readable(everything):
@@ -93,32 +97,31 @@ def build(tmp_path, monkeypatch):
                 )
                 runner.logger.warning(FIXED)
                 runner.logger.warning('ours')
-                warnings.warn('The draw is False, it means that the hook for vis')
-                warnings.warn('a library is unhappy')
+                warnings.warn(DRAW, stacklevel=1)
+                warnings.warn('a library is unhappy', stacklevel=1)
         return runner, terminal, Path(runner.logger.log_file)
 
     return build
 
 
 def test_the_file_holds_everything_and_the_terminal_what_is_read(build):
-    before = warnings.showwarning
     _, terminal, log = build(False)
     shown, held = terminal.getvalue(), log.read_text()
     assert 'ours' in shown and 'UserWarning: a library is unhappy' in shown
-    for text in ('System environment', 'Hooks will be', FIXED, 'The draw is False'):
+    for text in ('System environment', 'Hooks will be', FIXED, DRAW):
         assert text not in shown and text in held
     assert 'ours' in held and 'UserWarning: a library is unhappy' in held
-    assert warnings.showwarning is before
 
 
 def test_everything_is_shown_on_demand(build):
     runner, terminal, _ = build(True)
-    for text in ('System environment', 'Hooks will be', FIXED, 'The draw is False'):
+    for text in ('System environment', 'Hooks will be', FIXED, DRAW):
         assert text in terminal.getvalue()
 
 
 def test_afterwards_the_logger_is_as_it_was(build):
     runner, terminal, _ = build(False)
+    assert warnings.showwarning.__module__ == __name__
     runner.logger.info('paramwise_options -- later')
     assert 'paramwise_options -- later' in terminal.getvalue()
 
