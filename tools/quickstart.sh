@@ -21,13 +21,20 @@ DSEQ_VENV=$VENV bash tools/setup_env.sh
 . "$VENV/bin/activate"
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 
-say() { printf '\n[quickstart] %s\n' "$*"; }
+say() { printf '[quickstart] %s\n' "$*"; }
 last() { echo "$WORK/$(basename "$(cat "$WORK/last_checkpoint")")"; } # once a whole path
 options=(--cfg-options)
 for key in train_dataloader.dataset.dataset custom_hooks.0.{bank,query}.dataset; do
     options+=("$key.data_root=$DATA")
 done
-measure() { python tools/knn.py "$CONFIG" "$@" --linear "${options[@]}"; }
+measure() { # a name for the line, then arguments of tools/knn.py
+    local name=$1 numbers
+    numbers=$(python tools/knn.py "$CONFIG" "${@:2}" --linear "${options[@]}")
+    awk -v name="$name" '
+        BEGIN { printf "%-37s", name }
+        /^(knn|linear)_last4? |^rank_me / { printf "  %s %s", $1, $2 }
+        END { print "" }' <<<"$numbers"
+}
 
 say "1/5 DigitScenes: handwritten digits on textured grounds, made here -> $DATA"
 python tools/make_digitscenes.py "$DATA"
@@ -36,9 +43,9 @@ say '2/5 pre-training a small ViT with DSeq-JEPA, without labels (minutes on one
 python tools/train.py "$CONFIG" --work-dir "$WORK" --resume auto "${options[@]}"
 
 say '3/5 measuring: top-1 % of kNN and of a linear probe on frozen features'
-echo '--- raw pixels' && measure --raw-pixels
-echo '--- the same network before training' && measure --init
-echo '--- after DSeq-JEPA (target encoder)' && measure "$(last)" --out "$WORK/knn.json"
+measure 'raw pixels' --raw-pixels
+measure 'the same network before training' --init
+measure 'after DSeq-JEPA (target encoder)' "$(last)" --out "$WORK/knn.json"
 
 say '4/5 exporting the backbone'
 python tools/export_backbone.py "$(last)" "$WORK/backbone.pth"

@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     notes += prepare_distributed(cfg, args.launcher)
     if cfg.get('test_dataloader') is not None:
         cfg.load_from, cfg.resume = args.checkpoint, False
-        metrics = launch.run(cfg, notes, 'test')
+        metrics = launch.run(cfg, notes, 'test', verbose=args.verbose)
         if args.out:
             write_metrics(metrics, args.out)
     elif launch.has_hook(cfg, 'KNNHook'):

@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
         launch.set_auto_scale_lr(cfg)
     install_safe_loader()
     notes += prepare_distributed(cfg, args.launcher)
-    launch.run(cfg, notes, 'train', args.cfg_options or ())
+    launch.run(cfg, notes, 'train', args.cfg_options or (), args.verbose)
     leave_group()
 
 

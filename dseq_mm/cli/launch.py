@@ -37,6 +37,7 @@ from .building import name_parts
 from .first_step import FirstStepHook
 from .options import add_options_argument
 from .processes import check_launcher, leave_group, process_rank
+from .readable import readable, summary
 from .readers import MMENGINE_HOOKS
 from .valid_options import apply_options, check_config
 
@@ -56,6 +57,9 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--work-dir', help='where logs and results go (work_dirs/NAME_OF_CONFIG)'
     )
     add_options_argument(parser)
+    parser.add_argument(
+        '--verbose', action='store_true', help='print all that the log file holds'
+    )
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none'
     )
@@ -239,7 +243,13 @@ def turn_off_hooks(cfg: Config) -> None:
             del hooks[name]
 
 
-def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -> Any:
+def run(
+    cfg: Config,
+    notes: list[str],
+    method: str,
+    given: Iterable[str] = (),
+    verbose: bool = False,
+) -> Any:
     """Build the runner, write the notes to its log, and run it.
 
     The process group stays; :func:`leave_group` is to be called in the end.
@@ -249,6 +259,7 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
         notes: What the functions above returned.
         method: ``'train'`` or ``'test'``.
         given: Settings that the user has overridden.
+        verbose: Print all that the log file holds, not only what a person reads.
 
     Returns:
         What that method of the runner returns: the model, or the metrics.
@@ -261,11 +272,12 @@ def run(cfg: Config, notes: list[str], method: str, given: Iterable[str] = ()) -
     turn_off_hooks(cfg)
     build = RUNNERS.build if 'runner_type' in cfg else Runner.from_cfg
     with ExitStack() as stack:
+        stack.enter_context(readable(verbose))
         if method == 'train' and process_rank() == 0:
             stack.enter_context(WorkDirLock(cfg.work_dir))
         with name_parts(cfg):
             runner = build(cfg)
-        for note in notes:
+        for note in [*summary(runner), *notes]:
             runner.logger.info(note)
         first = FirstStepHook()
         runner.register_hook(first)

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import CheckpointHook
+from mmengine.logging import MMLogger
 from mmengine.registry import Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
@@ -114,6 +115,31 @@ def set_seed(runner: Runner, seed: int) -> None:
     # A new dict: the runner's own may be the default that all runners share.
     runner._randomness_cfg = {**runner._randomness_cfg, 'seed': seed}
     runner.set_randomness(**runner._randomness_cfg)
+
+
+@contextmanager
+def runner_loggers(prepare: Callable[[MMLogger], None]) -> Iterator[None]:
+    """Let a function change the logger of each runner before the first line.
+
+    Args:
+        prepare: Takes the logger, whose handlers are there.
+
+    Yields:
+        Nothing; runners that are built within are meant.
+    """
+    build = Runner.build_logger
+
+    def build_logger(runner: Runner, *args, **kwargs) -> MMLogger:
+        """Build a logger; see the host."""
+        logger = build(runner, *args, **kwargs)
+        prepare(logger)
+        return logger
+
+    Runner.build_logger = build_logger
+    try:
+        yield
+    finally:
+        Runner.build_logger = build
 
 
 def has_validation(runner: Runner) -> bool:

@@ -142,7 +142,7 @@ def test_what_processes_change_is_in_the_log(config, load_tool, monkeypatch, too
     module, seen = load_tool(tool), []
     monkeypatch.setattr(module, 'prepare_distributed', lambda *args: ['a note'])
     monkeypatch.setattr(
-        module.launch, 'run', lambda cfg, notes, *_: seen.append(notes) or {}
+        module.launch, 'run', lambda cfg, notes, *_, **__: seen.append(notes) or {}
     )
     config.write_text(CONFIG + TEST_LOOP)
     config.with_suffix('.pth').touch()

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,6 +136,20 @@ def test_the_seed_of_a_runner(tmp_path):
     assert shared == dict(seed=None)
     host.set_seed(own, 3)
     assert torch.equal(torch.rand(4), first)
+
+
+def test_the_logger_of_a_runner_is_prepared_before_its_first_line(tmp_path):
+    lines, build = [], Runner.build_logger
+
+    class Recorder(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    with host.runner_loggers(lambda logger: logger.addHandler(Recorder())):
+        built = runner(tmp_path)
+    assert 'System environment:' in lines[0]
+    assert Runner.build_logger is build
+    assert isinstance(built.logger.handlers[-1], Recorder)
 
 
 def test_the_validation_loop_of_a_runner(tmp_path):
