@@ -165,7 +165,7 @@ def test_options_that_nothing_reads_are_refused(options, message):
         (dict(layer_cfgs=dict(attn_drop_rate=2)), 'attn_drop_rate=2 of MaskedEncoderL'),
         (
             dict(arch=dict(ARCH, num_layers=0)),
-            'num_layers=0 of JEPAViT: .* from 1, bel',
+            'num_layers=0 of JEPAViT: .* from 1,',
         ),
         (dict(arch=dict(ARCH, num_layers=-2)), 'num_layers=-2 of JEPAViT'),
         (dict(arch=dict(ARCH, embed_dims=0)), 'embed_dims=0 of JEPAViT'),
