@@ -150,6 +150,7 @@ def test_code_is_refused_by_the_runner(tmp_path, host_loader, monkeypatch, trust
     assert marker.exists()
 
 
+@pytest.mark.filterwarnings('error:Detected pickle protocol')  # the refusal is one line
 def test_plain_pickle_with_code_is_refused(tmp_path):
     marker = tmp_path / 'ran'
     for protocol in (0, 2, 4):
