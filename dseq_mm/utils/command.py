@@ -218,7 +218,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: list[str] | None = No
         return _leave(USER_ERROR)
 
 
-def explain(error: Exception, place: str = '') -> str:
+def explain(error: BaseException, place: str = '') -> str:
     """Say in one line what an error says.
 
     Args:
@@ -266,7 +266,7 @@ def is_told(error: Exception) -> bool:
     return isinstance(error, _SENTENCES) and _raised_here(error)
 
 
-def _raised_here(error: Exception) -> bool:
+def _raised_here(error: BaseException) -> bool:
     """Whether this package, or a project, raised an error; maybe in a worker."""
     if ' in DataLoader worker process' in str(error):
         files = re.findall(r'File "([^"]+)", line', str(error))
