@@ -77,12 +77,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(USER_ERROR, f'{self.prog}: error: {line} (usage: --help)\n')
 
 
-def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     """Make a ``type`` for a parser's argument.
 
     Args:
         least: Smallest number allowed.
-        most: Largest number allowed.
+        most: Largest number allowed; by default what torch can count.
 
     Returns:
         A function that reads such a number.
@@ -94,10 +94,9 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
             number = int(text)
         except ValueError:
             number = least - 1
-        if number < least or (most is not None and number > most):
-            upto = '' if most is None else f' to {most}'
+        if not least <= number <= most:
             raise argparse.ArgumentTypeError(
-                f'{text} is no whole number from {least}{upto}'
+                f'{text} is no whole number from {least} to {most}'
             )
         return number
 
