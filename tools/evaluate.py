@@ -11,11 +11,9 @@ import signal
 import sys
 from pathlib import Path
 
-import torch
-
 from dseq_mm import runs, tables
-from dseq_mm.cli.processes import check_gpus
 from dseq_mm.cli.resume import check_file
+from dseq_mm.cli.torchrun import check_processes
 from dseq_mm.runs.engine import commands
 from dseq_mm.runs.tasks import check_names
 from dseq_mm.runs.transfer_table import write_table
@@ -104,7 +102,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.tables:
         runs.add_tables(args.tables)
     check_names(args.tasks)
-    check_gpus(args.gpus, torch.cuda.device_count())
+    if not args.dry_run:
+        check_processes(args.gpus, '--gpus')
     subject = runs.read_subject(args.checkpoint)
     name = f'evaluate_{subject.path.stem}_{subject.sha256[:8]}'
     out = (args.out or Path('work_dirs') / name).expanduser().absolute()

@@ -285,7 +285,6 @@ def run(
             with name_parts(cfg), first.explained():
                 if method == 'train':
                     _check_epoch(runner.train_loop)
-                    _check_length(runner.train_loop)
                     _check_best(runner)
                     _check_batch(runner, given)
                 return getattr(runner, method)()
@@ -311,20 +310,6 @@ def _leave_status(interrupted):
         draft = f'{path}.{socket.gethostname()}.{os.getpid()}'
         Path(draft).write_text(f'{interrupted.code} {interrupted.signal_name}')
         os.replace(draft, path)
-
-
-def _check_length(loop):
-    """Complain about a training of nothing, which mmengine ends without a word."""
-    for name in ('max_epochs', 'max_iters'):
-        number = getattr(loop, f'_{name}', None)
-        if number is not None and number < 1:
-            raise ValueError(f'train_cfg.{name} is {number}: train for 1 or more')
-    interval = getattr(loop, 'val_interval', 1)
-    if isinstance(interval, int) and interval < 1:
-        raise ValueError(
-            f'train_cfg.val_interval is {interval}: set 1 or more; --no-validate '
-            'trains without validation'
-        )
 
 
 def _check_best(runner):

@@ -11,6 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import barrier, get_rank, is_distributed
 
 from ..utils.configs import bare_type
+from .torchrun import check_processes
 
 #: What each launcher sets in the environment of its processes, for mmengine.
 _VARIABLES = dict(
@@ -33,7 +34,7 @@ def check_launcher(launcher: str) -> None:
 
     Raises:
         ValueError: If what the launcher sets is missing, or there are more processes
-            than GPUs.
+            than GPUs, or than cores where there are none.
     """
     missing = [n for n in _VARIABLES.get(launcher, ()) if n not in os.environ]
     if missing and not is_distributed():
@@ -41,10 +42,9 @@ def check_launcher(launcher: str) -> None:
             f'--launcher {launcher} is for processes that {_SCRIPTS[launcher]} starts; '
             f'{", ".join(missing)} not set'
         )
-    number = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
-    devices = torch.cuda.device_count() if launcher == 'pytorch' else 0
-    if torch.cuda.is_available() and 0 < devices < number:
-        raise ValueError(f'{number} processes, but this machine shows {devices} GPUs')
+    if launcher == 'pytorch':
+        number = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+        check_processes(number, 'the number of processes is')
 
 
 def prepare_distributed(cfg: Config, launcher: str) -> list[str]:
@@ -159,17 +159,3 @@ def check_devices(
             f'{given}: give every run as many GPUs, since batch and learning rate '
             'follow their number'
         )
-
-
-def check_gpus(gpus: int, count: int) -> None:
-    """Make sure that there are as many GPUs as processes; without any, all run on CPUs.
-
-    Args:
-        gpus: Number of processes of each run.
-        count: Number of GPUs of this machine.
-
-    Raises:
-        ValueError: If there are fewer.
-    """
-    if 0 < count < gpus:
-        raise ValueError(f'--gpus {gpus}: this machine shows {count}')

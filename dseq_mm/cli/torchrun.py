@@ -2,12 +2,15 @@
 
 PyTorch's launcher adds a traceback of its own to the error of a process, and has exit
 status 1 whatever the process had. This one gives back the status; its report stays for
-what is no user's error. The tools' ``dist_*.sh`` use it.
+what is no user's error. More processes than the machine has room for are refused
+before any is started. The tools' ``dist_*.sh`` use it.
 """
 
 import logging
+import os
 import sys
 
+import torch
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -27,6 +30,12 @@ def main(argv: list[str] | None = None) -> int:
         The exit status of the processes, 0 if all is well.
     """
     argv = sys.argv[1:] if argv is None else argv
+    number = _option(argv, 'nproc_per_node')
+    try:
+        check_processes(int(number) if number.isdecimal() else 1, 'GPUS is')
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return USER_ERROR
     logging.disable(logging.ERROR)  # the agent's reports of each process
     try:
         run.main(argv)
@@ -41,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     except RuntimeError as error:  # of the rendezvous
         if not _is_busy(error):
             raise
-        port = next((a.partition('=')[2] for a in argv if 'master_port' in a), '')
+        port = _option(argv, 'master_port')
         print(
             f'error: port {port} of this machine is in use: name a free one, as in '
             f'PORT={int(port or 29500) + 1}',
@@ -49,6 +58,28 @@ def main(argv: list[str] | None = None) -> int:
         )
         return USER_ERROR
     return 0
+
+
+def check_processes(number: int, name: str) -> None:
+    """Make sure that a machine has a GPU, or without any a core, for each process.
+
+    Two are taken everywhere: to try what several processes do.
+
+    Args:
+        number: Processes on this machine.
+        name: What the user has given the number by.
+
+    Raises:
+        ValueError: If there are more, with the number that there is.
+    """
+    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
+    if number > (gpus or max(2, cores)):
+        there = f'{gpus}' if gpus else f'0, that of cores {cores}'
+        raise ValueError(f'{name} {number}: the number of GPUs here is {there}')
+
+
+def _option(argv: list[str], name: str) -> str:
+    return next((a.partition('=')[2] for a in argv if name in a), '')
 
 
 def _is_busy(error: Exception) -> bool:

@@ -14,6 +14,7 @@ from ..utils.command import nearest
 from ..utils.configs import bare_type
 from ..utils.host import raw_dict
 from .readers import GROUP, TOP_LEVEL, is_free, paramwise_names, reader_of
+from .value_checks import check_values
 
 #: Likeness from which a name is taken for a misspelt one, where others may be read too.
 _ALIKE = 0.8
@@ -35,7 +36,8 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> list[str]:
         Lines for the log: of which options it cannot be told whether they are read.
 
     Raises:
-        ValueError: If nothing reads an option, or the config cannot take it.
+        ValueError: If nothing reads an option, the config cannot take it, or a number
+            in it is out of range.
     """
     scope = cfg.get('default_scope')
     notes = []
@@ -50,6 +52,7 @@ def apply_options(cfg: Config, options: dict[str, Any]) -> list[str]:
         for place, node in _changed_dicts(cfg, key, value):
             if problem := unread(node, place, scope):
                 raise ValueError(f'--cfg-options {key}: {problem}')
+    check_values(_read_parts(cfg))
     return notes
 
 
@@ -196,6 +199,8 @@ def _check_top(cfg: Config, key: str) -> None:
         raise ValueError('imports are done when the config is read: write them there')
     if name == 'launcher':
         raise ValueError('say --launcher')
+    if name == 'data_preprocessor' and 'data_preprocessor' in (cfg.get('model') or {}):
+        raise ValueError(f'nothing reads it, the model has its own: set model.{key}')
     if name in TOP_LEVEL:
         return
     last = key.rpartition('.')[2]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
 
 from ..registry import PARAM_SCHEDULERS
+from ..utils.values import check_numbers
 
 Length = int | float
 
@@ -152,11 +153,15 @@ class LinearSchedule(Schedule):
         start_factor: At the beginning.
         end_factor: At the end.
         **kwargs: As for :class:`Schedule`.
+
+    Raises:
+        ValueError: If a factor is negative.
     """
 
     def __init__(
         self, *args, start_factor: float = 1 / 3, end_factor: float = 1.0, **kwargs
     ) -> None:
+        check_numbers(self, start_factor=start_factor, end_factor=end_factor)
         self.start_factor, self.end_factor = start_factor, end_factor
         super().__init__(*args, **kwargs)
 
@@ -183,6 +188,7 @@ class _Falling(Schedule):
                 f'{type(self).__name__} takes eta_min={eta_min} or '
                 f'eta_min_ratio={eta_min_ratio}, not both'
             )
+        check_numbers(self, eta_min=eta_min, eta_min_ratio=eta_min_ratio)
         self.eta_min, self.eta_min_ratio = eta_min, eta_min_ratio
         super().__init__(*args, **kwargs)
 
@@ -208,7 +214,7 @@ class CosineSchedule(_Falling):
         **kwargs: As for :class:`Schedule`.
 
     Raises:
-        ValueError: If both ends are given.
+        ValueError: If both ends are given, or one is negative.
     """
 
     def __init__(self, *args, T_max: Length | None = None, **kwargs) -> None:
@@ -233,9 +239,13 @@ class PolySchedule(_Falling):
         eta_min: As for :class:`CosineSchedule`.
         eta_min_ratio: As for :class:`CosineSchedule`.
         **kwargs: As for :class:`Schedule`.
+
+    Raises:
+        ValueError: If both ends are given, or a number is negative.
     """
 
     def __init__(self, *args, power: float = 1.0, **kwargs) -> None:
+        check_numbers(self, power=power)
         self.power = power
         super().__init__(*args, **kwargs)
 
@@ -254,6 +264,9 @@ class StepSchedule(Schedule):
         milestones: Times of the steps, as ``begin`` and ``end``.
         gamma: The factor.
         **kwargs: As for :class:`Schedule`.
+
+    Raises:
+        ValueError: If the factor is negative.
     """
 
     def __init__(
@@ -261,6 +274,7 @@ class StepSchedule(Schedule):
     ) -> None:
         for milestone in milestones:
             self._check_length('milestones', milestone)
+        check_numbers(self, gamma=gamma)
         self.milestones, self.gamma = tuple(milestones), gamma
         super().__init__(*args, begin=0, **kwargs)  # type: ignore[misc]  # by name
 

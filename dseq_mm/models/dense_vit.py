@@ -13,6 +13,7 @@ from mmpretrain.models.utils import resize_pos_embed
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..utils.values import check_counts
 from .encoder import JEPAViT
 from .windows import WindowedEncoderLayer, Windows
 
@@ -69,8 +70,8 @@ class DenseViT(JEPAViT):
     ) -> None:
         if dtype not in (None, 'bfloat16'):
             raise ValueError(f"dtype is 'bfloat16' or None, not {dtype!r}")
-        if window_size is not None and window_size < 1:
-            raise ValueError(f'window_size is at least 1, not {window_size}')
+        if window_size is not None:
+            check_counts(self, window_size=window_size)
         out_indices = [out_indices] if isinstance(out_indices, int) else out_indices
         super().__init__(
             arch=arch,

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..plan import PredictionPlan
 from ..registry import MODELS
 from ..utils.arguments import check_arguments
+from ..utils.values import check_counts, check_numbers, check_rates
 from .layers import (
     MaskedEncoderLayer,
     apply_init_cfg,
@@ -74,8 +75,9 @@ class JEPAViT(VisionTransformer):
         **kwargs: Everything else that mmpretrain's VisionTransformer takes.
 
     Raises:
-        ValueError: If the patch size does not divide the image size, or ``arch``,
-            ``layer_cfgs`` or ``patch_cfg`` has what nothing reads.
+        ValueError: If a number is out of range, the patch size does not divide the
+            image size, or ``arch``, ``layer_cfgs`` or ``patch_cfg`` has what nothing
+            reads.
     """
 
     layer_type = MaskedEncoderLayer
@@ -91,8 +93,13 @@ class JEPAViT(VisionTransformer):
         patch_init_std: float = 0.02,
         **kwargs,
     ) -> None:
+        check_counts(self, patch_size=patch_size)
+        check_numbers(self, True, init_std=init_std, patch_init_std=patch_init_std)
+        sides = to_2tuple(img_size)
+        for side in sides:
+            check_counts(self, img_size=side)
         self.patch_size = patch_size
-        self._check_size(to_2tuple(img_size))
+        self._check_size(sides)
         self._check_options(arch, **kwargs)
         super().__init__(
             arch=arch,
@@ -230,14 +237,20 @@ class JEPAViT(VisionTransformer):
         arch: str | dict,
         patch_cfg: dict | None = None,
         layer_cfgs: dict | Sequence[dict] = (),
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
         **kwargs,
     ) -> None:
-        """Raise ``ValueError`` if a dict has options that nothing reads."""
+        """Raise ``ValueError`` if a dict has options that nothing reads, or a number is
+        out of range.
+        """
+        check_rates(self, drop_rate=drop_rate, drop_path_rate=drop_path_rate)
         if isinstance(arch, str):
             settings = self.arch_zoo.get(arch.lower(), {})
         else:
             settings = arch
             check_arguments(arch, [*self.arch_zoo['base'], '_delete_'], 'arch')
+            check_counts(self, **{k: v for k, v in arch.items() if k != '_delete_'})
         check_arguments(patch_cfg or {}, PatchEmbed, 'patch_cfg')
         each = [layer_cfgs] if isinstance(layer_cfgs, dict) else layer_cfgs
         for options in each:

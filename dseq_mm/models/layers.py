@@ -17,6 +17,7 @@ from mmpretrain.models.utils import (
 )
 from torch import Tensor, nn
 
+from ..utils.values import check_counts, check_rates
 from ..visibility import Visibility
 
 
@@ -71,7 +72,13 @@ class MaskedAttention(MultiheadAttention):
 
 
 class MaskedEncoderLayer(TransformerEncoderLayer):
-    """Pre-norm transformer layer whose attention obeys a visibility mask."""
+    """Pre-norm transformer layer whose attention obeys a visibility mask.
+
+    Its arguments are the host's.
+
+    Raises:
+        ValueError: If a size or a rate is out of range.
+    """
 
     attention_type = MaskedAttention
 
@@ -87,6 +94,18 @@ class MaskedEncoderLayer(TransformerEncoderLayer):
         qkv_bias: bool = True,
         **kwargs,
     ) -> None:
+        check_counts(
+            self,
+            embed_dims=embed_dims,
+            num_heads=num_heads,
+            feedforward_channels=feedforward_channels,
+        )
+        check_rates(
+            self,
+            drop_rate=drop_rate,
+            attn_drop_rate=attn_drop_rate,
+            drop_path_rate=drop_path_rate,
+        )
         super().__init__(
             embed_dims,
             num_heads,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..plan import PredictionPlan
 from ..registry import MODELS
+from ..utils.values import check_counts, check_numbers
 from .layers import (
     MaskedEncoderLayer,
     apply_init_cfg,
@@ -40,7 +41,8 @@ class JEPAPredictor(BaseModule):
         init_cfg: Initialization config.
 
     Raises:
-        ValueError: If the heads do not divide the channels.
+        ValueError: If a number is out of range, or the heads do not divide the
+            channels.
     """
 
     def __init__(
@@ -56,6 +58,14 @@ class JEPAPredictor(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        check_counts(
+            self,
+            embed_dims=embed_dims,
+            predictor_dims=predictor_dims,
+            depth=depth,
+            num_heads=num_heads,
+        )
+        check_numbers(self, True, mlp_ratio=mlp_ratio, init_std=init_std)
         if predictor_dims % num_heads or predictor_dims % 4:
             raise ValueError(
                 f'predictor_dims={predictor_dims} must be a multiple of 4 and of '

@@ -23,6 +23,7 @@ from ..regions import (
     random_regions,
 )
 from ..registry import MODELS
+from ..utils.values import check_counts, is_count
 from .encoder import EncodedImage
 from .layers import as_float32
 
@@ -64,7 +65,7 @@ class SaliencyProxy(BaseModule):
                 f'{name} needs a class token: set with_cls_token=True in the backbone '
                 "if it is a ViT, else take saliency=dict(type='GradCAM')"
             )
-        if not 0 <= self.block < depth:
+        if not is_count(self.block, 0) or self.block >= depth:
             raise ValueError(
                 f'{name} reads block {self.block} (counted from 0), but the encoder '
                 f'has {depth}. The paper reads block 9 of 12; for a small model use '
@@ -171,12 +172,16 @@ class GradCAM(SaliencyProxy):
     Args:
         num_regions: Random regions that the grid is cut into.
         seed: Key of their randomness; None is the run's seed.
+
+    Raises:
+        ValueError: If there are fewer than two regions.
     """
 
     needs_class_token = False
 
     def __init__(self, num_regions: int = 4, seed: int | None = None) -> None:
         super().__init__()
+        check_counts(self, 2, num_regions=num_regions)
         self.num_regions, self.seed = num_regions, seed
 
     def forward(

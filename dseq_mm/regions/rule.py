@@ -9,6 +9,8 @@ from enum import IntEnum
 
 from torch import Tensor
 
+from ..utils.values import check_counts
+
 BACKENDS = ('torch', 'opencv')
 
 
@@ -82,15 +84,13 @@ class RegionRule:
     backend: str = 'torch'
 
     def __post_init__(self) -> None:
-        if self.num_regions < 2:
-            raise ValueError(f'num_regions must be at least 2, got {self.num_regions}')
+        check_counts(self, 2, num_regions=self.num_regions)
         if not 0 < self.min_area <= self.max_area < 1:
             raise ValueError(
                 'areas are shares of the grid with 0 < min_area <= max_area < 1, got '
                 f'min_area={self.min_area} and max_area={self.max_area}'
             )
-        if self.min_patches < 1:
-            raise ValueError(f'min_patches must be at least 1, got {self.min_patches}')
+        check_counts(self, min_patches=self.min_patches)
         if len(self.aspect) != 2 or not 0 < self.aspect[0] <= self.aspect[1]:
             raise ValueError(
                 'aspect must be two positive numbers, the lower first, got '

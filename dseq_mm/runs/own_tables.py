@@ -38,7 +38,9 @@ def add_tables(path: str | Path) -> list[str]:
         raise ValueError(f'--tables {path}: there is no such file')
     try:
         found = runpy.run_path(str(path))
-    except Exception as error:  # whatever the code of a user runs into
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the code of a user runs into
         raise ValueError(f'--tables {path}: {explain(error)}') from error
     if not found.keys() & _KINDS.keys():
         raise ValueError(f'--tables {path}: it defines none of {", ".join(_KINDS)}')

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
@@ -89,7 +90,9 @@ def _read_torch(path: Path, map_location: Any, lazy: bool, check: bool) -> Any:
         check_zip(path, tensors=check)
     mmap = archive and lazy
     try:
-        with _only_allowed_globals():
+        with _only_allowed_globals(), warnings.catch_warnings():
+            # of a pickle that is refused next, in two lines before the refusal
+            warnings.filterwarnings('ignore', 'Detected pickle protocol')
             return torch.load(path, map_location, weights_only=True, mmap=mmap)
     except UnpicklingError as error:
         name = re.search(r'GLOBAL (\S+)', str(error))

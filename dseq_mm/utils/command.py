@@ -77,12 +77,12 @@ class Parser(argparse.ArgumentParser):
         self.exit(USER_ERROR, f'{self.prog}: error: {line} (usage: --help)\n')
 
 
-def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+def whole_number(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
     """Make a ``type`` for a parser's argument.
 
     Args:
         least: Smallest number allowed.
-        most: Largest number allowed.
+        most: Largest number allowed; by default what torch can count.
 
     Returns:
         A function that reads such a number.
@@ -94,10 +94,9 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
             number = int(text)
         except ValueError:
             number = least - 1
-        if number < least or (most is not None and number > most):
-            upto = '' if most is None else f' to {most}'
+        if not least <= number <= most:
             raise argparse.ArgumentTypeError(
-                f'{text} is no whole number from {least}{upto}'
+                f'{text} is no whole number from {least} to {most}'
             )
         return number
 
@@ -218,7 +217,7 @@ def run(main: Callable[[Sequence[str]], int | None], argv: list[str] | None = No
         return _leave(USER_ERROR)
 
 
-def explain(error: Exception, place: str = '') -> str:
+def explain(error: BaseException, place: str = '') -> str:
     """Say in one line what an error says.
 
     Args:
@@ -266,7 +265,7 @@ def is_told(error: Exception) -> bool:
     return isinstance(error, _SENTENCES) and _raised_here(error)
 
 
-def _raised_here(error: Exception) -> bool:
+def _raised_here(error: BaseException) -> bool:
     """Whether this package, or a project, raised an error; maybe in a worker."""
     if ' in DataLoader worker process' in str(error):
         files = re.findall(r'File "([^"]+)", line', str(error))

@@ -125,7 +125,8 @@ def read_config(name: str) -> Config:
     Raises:
         MissingBase: If one that it is based on does not exist.
         ValueError: If there is no such config, a library that it needs cannot be
-            imported, or something is wrong in it: with file and line.
+            imported, or something is wrong in it, ``sys.exit()`` included: with file
+            and line.
     """
     path = resolve_config(name)
     if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
@@ -144,7 +145,9 @@ def read_config(name: str) -> Config:
         raise ValueError(text) from error
     except SyntaxError as error:
         raise ValueError(_syntax_error(path) or f'{path}: {error}') from error
-    except Exception as error:  # whatever the code of a config runs into
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the code of a config runs into
         frames = traceback.extract_tb(error.__traceback__)
         if isinstance(error, FileNotFoundError) and _is_reader(frames[-1].filename):
             raise MissingBase(path, error.filename or str(error)) from error
@@ -154,7 +157,8 @@ def read_config(name: str) -> Config:
         place = path
         if tail is not None and _is_config(tail.filename, path):
             place = f'{tail.filename}, line {tail.lineno}'
-        raise ValueError(f'{place}: {type(error).__name__}: {error}') from error
+        said = ': '.join(filter(None, [type(error).__name__, str(error)]))
+        raise ValueError(f'{place}: {said}') from error
 
 
 def _missing_module(error: BaseException | None) -> str:

@@ -47,6 +47,31 @@ def test_all_is_well(monkeypatch):
     assert seen == [['--nproc_per_node=2', 'x.py']]
 
 
+@pytest.mark.parametrize(
+    ('gpus', 'cores', 'most', 'there'),
+    [
+        (0, 8, 8, '0, that of cores 8'),
+        (0, 1, 2, '0, that of cores 1'),
+        (1, 8, 1, '1'),
+        (8, 4, 8, '8'),
+    ],
+)
+def test_more_processes_than_gpus_or_cores_are_refused(
+    monkeypatch, capsys, gpus, cores, most, there
+):
+    """99 of them started, and fought for the one device."""
+    seen = []
+    monkeypatch.setattr(run, 'main', seen.append)
+    monkeypatch.setattr(torchrun.torch.cuda, 'device_count', lambda: gpus)
+    monkeypatch.setattr(torchrun.os, 'cpu_count', lambda: cores)
+    assert torchrun.main([f'--nproc_per_node={most}', 'x.py']) == 0 and seen
+    seen.clear()
+    assert torchrun.main([f'--nproc_per_node={most + 1}', 'x.py']) == 2 and not seen
+    said = capsys.readouterr().err
+    assert f'GPUS is {most + 1}: the number of GPUs here is {there}\n' in said
+    assert said.count('\n') == 1
+
+
 def test_a_busy_port_is_named(monkeypatch, capsys):
     def busy(argv):
         raise RuntimeError('The server socket has failed (errno: 98 - EADDRINUSE)')

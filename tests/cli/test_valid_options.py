@@ -34,6 +34,7 @@ def test_every_leaf_of_a_config_may_be_set(name):
     if missing_libraries(cfg):
         pytest.skip('its library is not installed')
     check_config(cfg)
+    apply_options(cfg, {})
     taken = 0
     for place, value in _read_parts(cfg):
         inside = value if isinstance(value, dict | list | tuple) else None
@@ -41,6 +42,8 @@ def test_every_leaf_of_a_config_may_be_set(name):
             continue
         if '.scale.' in place or '.betas.' in place or '_size.' in place:
             continue  # entries of tuples
+        if place.startswith('data_preprocessor') and 'data_preprocessor' in cfg.model:
+            continue  # nothing reads it
         try:
             taken += _check_option(cfg, place, value, {place: value})
         except ValueError as error:

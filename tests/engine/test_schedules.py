@@ -119,6 +119,25 @@ def test_lengths_that_mean_nothing_are_refused(wrong):
         build(wrapper_of(), dict(type='LinearSchedule', **wrong))
 
 
+@pytest.mark.parametrize(
+    ('kind', 'wrong'),
+    [
+        ('LinearSchedule', dict(start_factor=-1)),
+        ('LinearSchedule', dict(end_factor='x')),
+        ('CosineSchedule', dict(eta_min=-0.1)),
+        ('PolySchedule', dict(eta_min_ratio=-0.1)),
+        ('PolySchedule', dict(power=-1)),
+        ('StepSchedule', dict(milestones=[1], gamma=-0.1)),
+    ],
+)
+def test_negative_factors_are_refused(kind, wrong):
+    """The learning rate would be negative: the loss would be climbed."""
+    name, value = [*wrong.items()][-1]
+    words = f'{name}={value!r} of {kind}: give a number from 0'
+    with pytest.raises(ValueError, match=words):
+        build(wrapper_of(), dict(type=kind, **wrong))
+
+
 def test_two_ends_are_refused():
     with pytest.raises(ValueError, match='eta_min=0.1 or eta_min_ratio=0.2, not both'):
         build(wrapper_of(), COSINE | dict(eta_min=0.1, eta_min_ratio=0.2))

@@ -152,3 +152,34 @@ def test_a_second_initialization_changes_nothing():
 def test_options_that_nothing_reads_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         JEPAViT(**dict(dict(arch=ARCH, img_size=16, patch_size=4), **options))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (dict(drop_path_rate=2), 'drop_path_rate=2 of JEPAViT: .* from 0, below 1'),
+        (dict(drop_path_rate=-1), 'drop_path_rate=-1 of JEPAViT'),
+        (dict(drop_rate=1), 'drop_rate=1 of JEPAViT'),
+        (dict(layer_cfgs=dict(drop_path_rate=1.0)), 'drop_path_rate=1.0 of MaskedEnc'),
+        (dict(layer_cfgs=[{}, dict(drop_path_rate=-1)]), 'drop_path_rate=-1 of Masked'),
+        (dict(layer_cfgs=dict(attn_drop_rate=2)), 'attn_drop_rate=2 of MaskedEncoderL'),
+        (
+            dict(arch=dict(ARCH, num_layers=0)),
+            'num_layers=0 of JEPAViT: .* from 1,',
+        ),
+        (dict(arch=dict(ARCH, num_layers=-2)), 'num_layers=-2 of JEPAViT'),
+        (dict(arch=dict(ARCH, embed_dims=0)), 'embed_dims=0 of JEPAViT'),
+        (dict(arch=dict(ARCH, num_heads=0)), 'num_heads=0 of JEPAViT'),
+        (dict(arch=dict(ARCH, feedforward_channels=1.5)), 'channels=1.5 of JEPAViT'),
+        (dict(layer_cfgs=dict(feedforward_channels=0)), 'channels=0 of MaskedEncoder'),
+        (dict(patch_size=0), 'patch_size=0 of JEPAViT'),
+        (dict(patch_size=-4), 'patch_size=-4 of JEPAViT'),
+        (dict(img_size=0), 'img_size=0 of JEPAViT'),
+        (dict(img_size=(16, 2**31)), 'img_size=2147483648 of JEPAViT'),
+        (dict(init_std=0), 'init_std=0 of JEPAViT: .* above 0'),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options, message):
+    """Rates of 2 and networks of no layer trained without a word."""
+    with pytest.raises(ValueError, match=message):
+        JEPAViT(**dict(dict(arch=ARCH, img_size=16, patch_size=4), **options))

@@ -77,7 +77,8 @@ def test_tokens_have_the_deviation_of_the_paper_whatever_that_of_the_weights(std
     predictor = JEPAPredictor(
         embed_dims=8,
         predictor_dims=1024,
-        depth=0,
+        depth=1,
+        mlp_ratio=0.01,
         num_heads=1,
         grid_size=(2, 2),
         init_std=std,
@@ -96,6 +97,25 @@ def encoder(**options):
 def predictor(**options):
     options = dict(embed_dims=16, predictor_dims=8, depth=1, num_heads=2) | options
     return JEPAPredictor(grid_size=(2, 2), **options)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(depth=0), 'depth=0 of JEPAPredictor: give a whole number from 1'),
+        (dict(depth=-2), 'depth=-2 of JEPAPredictor'),
+        (dict(depth=1.5), 'depth=1.5 of JEPAPredictor'),
+        (dict(depth=True), 'depth=True of JEPAPredictor'),
+        (dict(embed_dims=0), 'embed_dims=0 of JEPAPredictor'),
+        (dict(predictor_dims=0), 'predictor_dims=0 of JEPAPredictor'),
+        (dict(num_heads=0), 'num_heads=0 of JEPAPredictor'),
+        (dict(mlp_ratio=0), 'mlp_ratio=0 of JEPAPredictor: give a number above 0'),
+        (dict(init_std=-1), 'init_std=-1 of JEPAPredictor'),
+    ],
+)
+def test_a_predictor_without_layers_heads_or_channels_is_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        predictor(**options)
 
 
 PARTS = pytest.mark.parametrize('make', [encoder, predictor])

@@ -240,6 +240,10 @@ def test_released_rule_without_a_component_falls_back_to_random_regions():
             lambda: DiscriminativeMaskGenerator(saliency='GradCAM'),
             r"dict\(type='GradCAM'\)",
         ),
+        (lambda: DiscriminativeMaskGenerator(keep_regions=2.5), 'lie in 2'),
+        (lambda: MultiBlockMaskGenerator(num_targets=1.5), 'num_targets=1.5 of Multi'),
+        (lambda: MultiBlockMaskGenerator(min_patches=0), 'min_patches=0 of MultiBlock'),
+        (lambda: MultiBlockMaskGenerator(min_patches=-3), 'min_patches=-3'),
     ],
 )
 def test_options_out_of_range_are_refused(build, message):

@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from dseq_mm.models import ClassTokenSimilarity, EncodedImage, TrainingClock
+from dseq_mm.models import (
+    ClassTokenSimilarity,
+    EncodedImage,
+    GradCAM,
+    TrainingClock,
+)
 from dseq_mm.randomness import hash_integers
 from dseq_mm.regions import normalize_saliency
 from tests.models.builders import build_jepa, images
@@ -44,6 +49,12 @@ def test_parameter_query_is_the_released_one_with_the_trained_norm():
             expected = (normalized * parameter).sum() / 16**0.5
             found = saliency[b, patch // 4, patch % 4].item()
             assert found == pytest.approx(expected.item(), abs=1e-5)
+
+
+@pytest.mark.parametrize('number', [0, 1, 2.5])
+def test_gradcam_of_fewer_than_two_regions_is_refused(number):
+    with pytest.raises(ValueError, match=f'num_regions={number} of GradCAM'):
+        GradCAM(num_regions=number)
 
 
 def test_unknown_query_is_refused():

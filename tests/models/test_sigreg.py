@@ -286,8 +286,9 @@ def test_an_empty_region_is_refused_where_it_is_looked_at():
     [
         (dict(on='target'), "'context' or 'prediction'"),
         (dict(quadrature='simpson'), "'code' or 'paper'"),
-        (dict(weight=-0.1), 'weight.*at least 0'),
-        (dict(slices=0), 'slices.*at least 1'),
+        (dict(weight=-0.1), 'weight=-0.1 of SIGRegHead: .* from 0'),
+        (dict(slices=0), 'slices=0 of SIGRegHead: .* whole number from 1'),
+        (dict(slices=1.5), 'slices=1.5 of SIGRegHead'),
         (dict(projector=(-1,)), 'widths must be positive'),
     ],
 )

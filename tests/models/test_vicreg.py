@@ -276,11 +276,12 @@ def test_blocks_of_one_block_are_refused():
     ('options', 'message'),
     [
         (dict(pairs='context'), "'target' or 'blocks'"),
-        (dict(weight=-1.0), 'weight.*at least 0'),
-        (dict(cov=-1.0), 'cov.*at least 0'),
-        (dict(gamma=0.0), 'gamma.*positive'),
-        (dict(eps=0.0), 'eps.*positive'),
+        (dict(weight=-1.0), 'weight=-1.0 of VICRegHead: .* from 0'),
+        (dict(cov=-1.0), 'cov=-1.0 of VICRegHead'),
+        (dict(gamma=0.0), 'gamma=0.0 of VICRegHead: .* above 0'),
+        (dict(eps=0.0), 'eps=0.0 of VICRegHead'),
         (dict(projector=(8, 0)), 'widths must be positive'),
+        (dict(projector=(8, 1.5)), 'widths must be positive whole'),
     ],
 )
 def test_nonsense_options_are_refused(options, message):

@@ -36,7 +36,8 @@ def test_more_regions_than_patches():
 @pytest.mark.parametrize(
     ('option', 'match'),
     [
-        (dict(num_regions=1), 'num_regions'),
+        (dict(num_regions=1), 'num_regions=1 of RegionRule: .* from 2'),
+        (dict(num_regions=2.5), 'num_regions=2.5'),
         (dict(min_area=0.0), 'min_area'),
         (dict(min_area=0.3, max_area=0.2), 'min_area <= max_area'),
         (dict(max_area=1.0), 'max_area'),

@@ -250,6 +250,16 @@ def test_scripts_refuse_what_is_no_number(
     assert re.search(named, result.stderr)
 
 
+def test_more_processes_than_the_machine_has_room_for_are_refused(tmp_path):
+    environment = {'PATH': f'{Path(sys.executable).parent}:{os.environ["PATH"]}'}
+    result = subprocess.run(
+        ['bash', TOOLS / 'dist_train.sh', 'c.py', '9999'], cwd=tmp_path,
+        env=os.environ | environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert result.returncode == 2 and result.stderr.count('\n') == 1
+    assert 'GPUS is 9999: the number of GPUs here is' in result.stderr
+
+
 @pytest.mark.parametrize(
     ('environment', 'port'),
     [

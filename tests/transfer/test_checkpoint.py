@@ -150,7 +150,7 @@ def test_code_is_refused_by_the_runner(tmp_path, host_loader, monkeypatch, trust
     assert marker.exists()
 
 
-def test_plain_pickle_with_code_is_refused(tmp_path):
+def test_plain_pickle_with_code_is_refused(tmp_path, recwarn):
     marker = tmp_path / 'ran'
     for protocol in (0, 2, 4):
         path = tmp_path / f'bad{protocol}.pkl'
@@ -158,6 +158,7 @@ def test_plain_pickle_with_code_is_refused(tmp_path):
         with pytest.raises(ValueError, match='cannot be read|was refused'):
             load_checkpoint(path)
     assert not marker.exists()
+    assert not recwarn.list  # the refusal is all that is printed
 
 
 def test_getattr_reaches_nothing(tmp_path):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...plan import PredictionPlan
 from ...registry import MODELS
+from ...utils.values import check_numbers
 from ..layers import as_float32
 
 
@@ -21,18 +22,19 @@ class LatentPredictionHead(BaseModule):
 
     Args:
         beta: Width of the quadratic part of smooth L1, in units of the feature; the
-            paper's delta.
+            paper's delta; 0 is L1.
         distance: ``'smooth_l1'``, a mean over features; or ``'cosine'``, the negative
             cosine similarity (NEPA), -1 at its least.
 
     Raises:
-        ValueError: If ``distance`` is neither.
+        ValueError: If ``distance`` is neither, or ``beta`` negative.
     """
 
     def __init__(self, beta: float = 1.0, distance: str = 'smooth_l1') -> None:
         super().__init__()
         if distance not in ('smooth_l1', 'cosine'):
             raise ValueError(f"distance is 'smooth_l1' or 'cosine', not {distance!r}")
+        check_numbers(self, beta=beta)
         self.distance, self.beta = distance, beta
 
     def loss(self, prediction: Tensor, target: Tensor, plan: PredictionPlan) -> Tensor:

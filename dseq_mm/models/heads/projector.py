@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.ops import MLP
 
 from ...plan import PredictionPlan
+from ...utils.values import is_count
 from ..layers import as_float32
 from .base import gather_images
 
@@ -30,13 +31,15 @@ class Projector(BaseModule):
             identity.
 
     Raises:
-        ValueError: If a width is not positive.
+        ValueError: If a width is no positive whole number.
     """
 
     def __init__(self, embed_dims: int, widths: Sequence[int]) -> None:
         super().__init__()
-        if any(width < 1 for width in widths):
-            raise ValueError(f'projector widths must be positive, got {tuple(widths)}')
+        if not all(map(is_count, widths)):
+            raise ValueError(
+                f'projector widths must be positive whole numbers, got {tuple(widths)}'
+            )
         self.layers = nn.Identity()
         if widths:
             self.layers = MLP(

@@ -15,6 +15,7 @@ from ...clock import TrainingClock
 from ...plan import PredictionPlan
 from ...randomness import Purpose, keyed_uniform
 from ...registry import MODELS
+from ...utils.values import check_counts, check_numbers
 from ..layers import as_float32
 from .base import RegularizerHead
 from .projector import Projector, pool_blocks
@@ -70,10 +71,8 @@ class SIGRegHead(RegularizerHead):
             raise ValueError(f"on is 'context' or 'prediction', not {on!r}")
         if quadrature not in QUADRATURES:
             raise ValueError(f"quadrature is 'code' or 'paper', not {quadrature!r}")
-        if weight < 0:
-            raise ValueError(f'weight must be at least 0, got {weight}')
-        if slices < 1:
-            raise ValueError(f'slices must be at least 1, got {slices}')
+        check_numbers(self, weight=weight)
+        check_counts(self, slices=slices)
         self.on, self.quadrature, self.slices = on, quadrature, slices
         self.weight, self.seed = weight, seed
         self.projector = Projector(embed_dims, projector)

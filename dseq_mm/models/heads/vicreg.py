@@ -13,6 +13,7 @@ from torch import Tensor
 from ...clock import TrainingClock
 from ...plan import PredictionPlan
 from ...registry import MODELS
+from ...utils.values import check_numbers
 from .base import RegularizerHead
 from .projector import Projector, pool_blocks
 
@@ -68,13 +69,8 @@ class VICRegHead(RegularizerHead):
         super().__init__(init_cfg)
         if pairs not in ('target', 'blocks'):
             raise ValueError(f"pairs is 'target' or 'blocks', not {pairs!r}")
-        weights = dict(weight=weight, sim=sim, std=std, cov=cov)
-        for name, value in weights.items():
-            if value < 0:
-                raise ValueError(f'{name} is a weight, at least 0, got {value}')
-        for name, value in dict(gamma=gamma, eps=eps).items():
-            if value <= 0:
-                raise ValueError(f'{name} must be positive, got {value}')
+        check_numbers(self, weight=weight, sim=sim, std=std, cov=cov)
+        check_numbers(self, True, gamma=gamma, eps=eps)
         self.pairs, self.gamma, self.eps = pairs, gamma, eps
         self.weight, self.sim, self.std, self.cov = weight, sim, std, cov
         self.projector = Projector(embed_dims, projector)

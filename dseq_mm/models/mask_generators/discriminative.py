@@ -22,6 +22,7 @@ from ...regions import (
 )
 from ...registry import MODELS
 from ...utils.arguments import RESERVED, check_arguments
+from ...utils.values import is_count
 from ..saliency import SaliencyProxy
 from .base import MaskGenerator
 from .multi_block import MultiBlockMaskGenerator
@@ -87,7 +88,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
                 "prediction='sequential'"
             )
         keep_regions = num_regions if keep_regions is None else keep_regions
-        if not 2 <= keep_regions <= num_regions:
+        if not is_count(keep_regions, 2) or keep_regions > num_regions:
             raise ValueError(
                 f'keep_regions must lie in 2..{num_regions}, got {keep_regions}'
             )

@@ -12,6 +12,7 @@ from ...plan import PredictionPlan
 from ...randomness import Purpose, keyed_uniform
 from ...regions import random_blocks
 from ...registry import MODELS
+from ...utils.values import check_counts
 from .base import MaskGenerator
 
 
@@ -39,7 +40,7 @@ class MultiBlockMaskGenerator(MaskGenerator):
         seed: Key of all randomness; None is the run's seed.
 
     Raises:
-        ValueError: If a scale or an aspect is out of range.
+        ValueError: If a scale, an aspect or a count is out of range.
     """
 
     attempts = 8
@@ -66,8 +67,7 @@ class MultiBlockMaskGenerator(MaskGenerator):
                     f'{name} must be (low, high) with 0 < low <= high <= {top}, got '
                     f'({low}, {high})'
                 )
-        if num_targets < 1:
-            raise ValueError(f'num_targets must be at least 1, got {num_targets}')
+        check_counts(self, num_targets=num_targets, min_patches=min_patches)
         self.num_targets = num_targets
         self.target_scale, self.target_aspect = target_scale, target_aspect
         self.context_scale = context_scale
