@@ -9,7 +9,11 @@ program without the host the parts wait for it, see :mod:`dseq_mm.registration`;
 
 from importlib import import_module
 
-from .registration import register_all, register_with_host
+from .registration import (
+    register_all,
+    register_with_host,
+    registers_by_itself,
+)
 from .version import __version__
 
 __all__ = ['__version__', 'register_all']
@@ -24,4 +28,5 @@ def __getattr__(name: str):
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 
-register_with_host()
+if not registers_by_itself():
+    register_with_host()

@@ -9,6 +9,7 @@ registered at once; elsewhere they are at the end of the import that brings the 
 Nothing is imported here that needs more than Python's own modules.
 """
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -50,20 +51,24 @@ def register_with_host() -> None:
     Raises:
         ImportError: If what is installed will not do, with the commands that mend it.
     """
-    if _is_doctor():
-        return
     if _HOST in sys.modules or find_spec('torch') is None:
         register_all()
-    else:
+    elif not any(isinstance(finder, _Watch) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Watch())
 
 
-def _is_doctor() -> bool:
-    """Whether this is ``python -m dseq_mm.doctor``, which must come up where nothing is
-    installed, and looks at each library by itself.
+def registers_by_itself() -> bool:
+    """Tell whether this program registers the parts when it needs them, if ever.
+
+    Returns:
+        True for the doctor and for ``dseq-mm``: they must come up where nothing is
+        installed.
     """
-    names = {f'{_OURS}doctor', f'-m{_OURS}doctor'}
-    return sys.argv[0] == '-m' and not names.isdisjoint(sys.orig_argv)
+    if sys.argv[0] != '-m':  # which it is while Python looks for the module to run
+        return os.path.splitext(os.path.basename(sys.argv[0]))[0] == 'dseq-mm'
+    names = (__package__, f'{_OURS}doctor')
+    words = {*names, *(f'-m{name}' for name in names)}
+    return not words.isdisjoint(sys.orig_argv)
 
 
 class _Watch(MetaPathFinder):

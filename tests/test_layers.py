@@ -18,7 +18,8 @@ FLOORS = (
     {'cli', 'tables'},
     {'runs'},
     {'registration'},
-    {'__init__', 'doctor'},
+    {'__init__', 'doctor', 'projects'},
+    {'__main__'},
 )
 LEVEL = {part: level for level, floor in enumerate(FLOORS) for part in floor}
 

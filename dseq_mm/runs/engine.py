@@ -1,6 +1,5 @@
 """Carrying out runs: one process per step, several runs side by side, resumed."""
 
-import fcntl
 import os
 import shlex
 import socket
@@ -18,6 +17,7 @@ from typing import IO
 from ..engine.work_dir import newest_checkpoint
 from ..utils.configs import PACKAGE
 from ..utils.files import write_json
+from ..utils.machine import usable_cores
 from .job import (
     LOG,
     METRICS,
@@ -222,7 +222,7 @@ def environment(jobs: int = 1) -> dict[str, str]:
         paths = [str(PACKAGE.parent), variables.get('PYTHONPATH')]
         variables['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
     if jobs > 1:
-        share = max(1, len(os.sched_getaffinity(0)) // jobs)
+        share = max(1, usable_cores() // jobs)
         variables.setdefault('OMP_NUM_THREADS', str(share))
     return variables
 
@@ -274,6 +274,10 @@ def lock(log: IO[bytes]) -> bool:
     Returns:
         Whether no other process has it.
     """
+    try:
+        import fcntl
+    except ImportError:  # not POSIX
+        return True
     try:
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

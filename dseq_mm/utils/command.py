@@ -52,11 +52,26 @@ def work_has_begun() -> bool:
     return _Work.begun
 
 
+class _Program:
+    """What the user calls the program; empty where that is the name of its file."""
+
+    name = ''
+
+
+def name_program(name: str) -> None:
+    """Set the name that a program has in what it says of itself.
+
+    Args:
+        name: Such as ``'dseq-mm train'``.
+    """
+    _Program.name = name
+
+
 class Parser(argparse.ArgumentParser):
     """A parser with ``--debug``, whose errors are one line with the nearest option."""
 
     def __init__(self, *args, **kwargs) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{'prog': _program(), **kwargs})
         self.add_argument(
             _DEBUG, action='store_true', help='show the traceback of an error'
         )
@@ -274,7 +289,9 @@ def _raised_here(error: BaseException) -> bool:
     if not files:
         return False
     place = Path(files[-1]).resolve()
-    return place.is_relative_to(_PACKAGE) or place.parent.name in ('tools', 'projects')
+    if place.is_relative_to(_PACKAGE) or place.parent.name == 'tools':
+        return True
+    return 'projects' in (place.parent.name, place.parent.parent.name)
 
 
 def _rank() -> int:
@@ -283,7 +300,7 @@ def _rank() -> int:
 
 
 def _program() -> str:
-    return os.path.basename(sys.argv[0]) or 'dseq_mm'
+    return _Program.name or os.path.basename(sys.argv[0]) or 'dseq_mm'
 
 
 def _leave(status: int) -> int:

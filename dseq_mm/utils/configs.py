@@ -16,6 +16,7 @@ from mmengine.config.utils import MODULE2PACKAGE
 
 from .command import quietly
 from .host import bases_of, find_bases_by
+from .shipped import shipped_folder
 from .stack import PACKAGES
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -57,7 +58,9 @@ def _find_own_base(cfg_path: str) -> tuple[str, str | None] | None:
     """Path and scope of an entry of ``_base_`` that is ours."""
     package, separator, name = cfg_path.partition('::')
     if separator and package == 'dseq_mm':
-        return str(_config_folder() / name), None
+        places = [folder / name for folder in _config_folders()]
+        found = (place for place in places if place.is_file())
+        return str(next(found, places[0])), None
     return None
 
 
@@ -68,12 +71,14 @@ def shipped_configs(package: str = 'dseq_mm') -> list[Path]:
         package: This one, or the import name of an installed library of OpenMMLab.
 
     Returns:
-        Their paths; those of the top folder come first.
+        Their paths; those of the top folder come first, our projects' last.
     """
-    folder = _config_folder(package)
-    found = [path.relative_to(folder) for path in folder.rglob('*.py')]
-    found = sorted(found, key=lambda path: (len(path.parts), path))
-    return [folder / path for path in found if '_base_' not in path.parts]
+    shipped = []
+    for folder in _config_folders(package):
+        found = [path.relative_to(folder) for path in folder.rglob('*.py')]
+        found = sorted(found, key=lambda path: (len(path.parts), path))
+        shipped += [folder / path for path in found if '_base_' not in path.parts]
+    return shipped
 
 
 def resolve_config(name: str) -> str:
@@ -136,7 +141,8 @@ def read_config(name: str) -> Config:
     except ImportError as error:
         text = str(error).partition(', the current sys.path')[0]
         cause = f': {error.__cause__}' if error.__cause__ else ''
-        if module := _missing_module(error):
+        module = _missing_module(error) if 'custom modules' in text else ''
+        if module:
             raise ValueError(
                 f'{Path(path).name} imports {module!r}, which is not found: put the '
                 f'folder that holds {module} on PYTHONPATH'
@@ -267,12 +273,17 @@ def _imports(library: str) -> bool:
     return True
 
 
+def _config_folders(package: str = 'dseq_mm') -> list[Path]:
+    """Where a package has its configs, and those of our projects."""
+    projects = shipped_folder('projects', PACKAGE) if package == 'dseq_mm' else None
+    more = sorted(projects.glob('*/configs')) if projects else []
+    return [_config_folder(package), *more]
+
+
 def _config_folder(package: str = 'dseq_mm') -> Path:
     """Where a package has its configs."""
     if package == 'dseq_mm':
-        shipped = PACKAGE / '.mim' / 'configs'
-        # a clone that was not installed has them beside the package
-        return shipped if shipped.is_dir() else PACKAGE.parent / 'configs'
+        return shipped_folder('configs', PACKAGE)
     # by the import name: that of the distribution may be another
     spec = find_spec(package) if package in MODULE2PACKAGE else None
     if spec is None or spec.origin is None:
@@ -285,7 +296,7 @@ def _config_folder(package: str = 'dseq_mm') -> Path:
 
 
 def _add_projects() -> None:
-    """Let configs of a clone import what lies in its ``projects`` folder."""
+    """Let earlier configs in a clone import ``projects.NAME``, without ``dseq_mm.``."""
     root = str(PACKAGE.parent)
     if (PACKAGE.parent / 'projects').is_dir() and root not in sys.path:
         sys.path.append(root)

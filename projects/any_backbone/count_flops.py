@@ -1,6 +1,6 @@
 """Count the forward pass of each part, in GFLOP per image: the table of the README.
 
-python -m projects.any_backbone.count_flops
+python -m dseq_mm.projects.any_backbone.count_flops
 
 2 FLOP per multiply-add, counted by ``torch.utils.flop_counter`` under one plan at the
 end of the curriculum; images and weights are drawn from one seed.

@@ -1,6 +1,6 @@
 """How much targets differ inside an image before any training, for each query.
 
-python -m projects.dmt_jepa.measure_targets
+python -m dseq_mm.projects.dmt_jepa.measure_targets
 
 Shape legend: ``B`` images, ``P`` patches of a grid ``(H, W)``, ``D`` channels.
 """

@@ -15,7 +15,7 @@ from dseq_mm.models import (
     MultiBlockMaskGenerator,
     RegularizerHead,
 )
-from dseq_mm.models.parts import build_part
+from dseq_mm.models.parts import build_part, split_log
 from tests.models.builders import build_jepa, images, samples
 
 FACTS = dict(grid_size=(3, 4), embed_dims=16, num_heads=2)
@@ -166,3 +166,11 @@ def test_gradcam_reads_the_loss_of_a_head_that_logs():
     model.head = Scored()
     scored = model.loss(images(3), samples(range(3)))
     assert torch.equal(plain['loss'], scored['loss']) and 'bias' in scored
+
+
+@pytest.mark.parametrize(
+    'result', [None, {}, torch.zeros(3), (torch.zeros(3), {}), (torch.zeros(()), 1)]
+)
+def test_what_is_no_loss_is_refused_by_name(result):
+    with pytest.raises(ValueError, match=r'loss\(\) of Identity returns a scalar'):
+        split_log(result, torch.nn.Identity())

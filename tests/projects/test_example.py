@@ -16,7 +16,7 @@ BASE = 'ijepa_digitscenes_20e.py'
 #: What a copy has to change, as docs/extend.md says.
 CHANGES = {
     f"'../../../configs/{BASE}'": f"'dseq_mm::{BASE}'",
-    "'projects.example'": "'my_method'",
+    "'dseq_mm.projects.example'": "'my_method'",
 }
 
 

@@ -188,3 +188,11 @@ def test_bare_type():
     for name in ('BN', 'mmengine.BN', type('BN', (), {})):
         assert configs.bare_type(dict(type=name)) == 'BN'
     assert configs.bare_type({}) == configs.bare_type(dict(type=None)) == ''
+
+
+def test_a_module_of_ones_own_that_is_not_found(tmp_path):
+    """The doctor cannot install what is the user's own."""
+    (tmp_path / 'c.py').write_text("custom_imports = dict(imports=['nowhere_at_all'])")
+    with pytest.raises(ValueError, match='nowhere_at_all on PYTHONPATH') as caught:
+        configs.read_config(str(tmp_path / 'c.py'))
+    assert 'doctor' not in str(caught.value)

@@ -5,7 +5,7 @@ _base_ = [
     '../../../configs/_base_/schedules/jepa_digitscenes_20e.py',
     '../../../configs/_base_/default_runtime.py',
 ]
-custom_imports = dict(imports=['dseq_mm', 'projects.any_backbone'])
+custom_imports = dict(imports=['dseq_mm', 'dseq_mm.projects.any_backbone'])
 model = dict(
     type='DSeqJEPA',
     backbone=dict(

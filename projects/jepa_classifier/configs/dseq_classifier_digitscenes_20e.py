@@ -1,7 +1,7 @@
 # Labels and DSeq-JEPA on DigitScenes, same budget as dseq_digitscenes_20e. Labels alone
 # are --cfg-options model.jepa_weight=0.0
 _base_ = '../../../configs/dseq_digitscenes_20e.py'
-custom_imports = dict(imports=['dseq_mm', 'projects.jepa_classifier'])
+custom_imports = dict(imports=['dseq_mm', 'dseq_mm.projects.jepa_classifier'])
 model = dict(
     type='JEPAClassifier',
     cls_head=dict(type='LinearClsHead', num_classes=10),

@@ -1,7 +1,7 @@
 # MAE on DigitScenes, 27 of 36 patches hidden, the most discriminative regions first.
 # All else is as in the baseline with random masks, mae_digitscenes_20e.
 _base_ = '../../../configs/baselines/mae_digitscenes_20e.py'
-custom_imports = dict(imports=['dseq_mm', 'projects.mae_discriminative'])
+custom_imports = dict(imports=['dseq_mm', 'dseq_mm.projects.mae_discriminative'])
 model = dict(
     type='DiscriminativeMAE',
     # a JEPAViT initializes itself after the model's init_cfg; the backbone's comes last
