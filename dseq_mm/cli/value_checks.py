@@ -38,7 +38,7 @@ def _are_rates(value: Any) -> bool:
 
 
 def _is_small(value: Any) -> bool:
-    return not isinstance(value, Integral) or abs(value) < 2**31
+    return not isinstance(value, Integral) or abs(int(value)) < 2**31
 
 
 #: Dotted places, what a value there has to be, and what to do if it is not.
@@ -74,7 +74,7 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         'give a number below 2**31',
     ),
 )
-_COMPILED = tuple((re.compile(places), *rest) for places, *rest in _RULES)
+_COMPILED = tuple((re.compile(places), check, words) for places, check, words in _RULES)
 
 
 def check_values(parts: Iterable[tuple[str, Any]]) -> None:
