@@ -235,6 +235,8 @@ def _find_config(study: Study, row: Row) -> str:
     if row.start != 'train' and study.measure.tasks:
         raise _NoConfig('measured on small budgets only')
     name = row.config.format(budget=study.budget)
+    if Path(name).is_absolute() and not Path(name).is_file():
+        name = Path(name).name  # beside the user's tables for other budgets only
     in_clone = PACKAGE.parent / name
     none = _NoConfig(f'it has no config for {study.budget}')
     try:

@@ -326,3 +326,10 @@ def test_a_table_of_the_suite_without_rows_is_a_failed_run(bench):
     good, table = bench.run(seeds=(0,), budget='vitb16_600e')
     assert not good
     assert table['DSeq']['0']['reason'] == 'nothing was measured'
+
+
+def test_a_config_beside_own_tables_hides_ours_for_its_budget_alone(bench, tmp_path):
+    (tmp_path / 'dseq_mine.py').write_text('a = 1')
+    row = Row('DSeq', str(tmp_path / 'dseq_{budget}.py'))
+    trials, notes = plan_study(bench.study((0,)), [Table('own', (row,))])
+    assert notes == [] and trials[0].config.endswith('/configs/dseq_digitscenes_20e.py')
