@@ -128,12 +128,18 @@ class PredictionPlan:
             The plan, padded to the longest row of the batch.
 
         Raises:
-            ValueError: If there are fewer than two ranks.
+            ValueError: If there are fewer than two ranks, or they are of another shape
+                or type.
         """
         if num_ranks < 2:
             raise ValueError(
                 'a plan needs two ranks or more, one to predict from and one to be '
                 f'predicted, got num_ranks={num_ranks}'
+            )
+        if rank.dim() != 2 or rank.dtype != torch.int64:
+            raise ValueError(
+                'ranks are int64, a row of all patches for each image, (R, P); got '
+                f'{rank.dtype} of shape {tuple(rank.shape)}'
             )
         num_patches = rank.shape[1]
         inside = (rank >= 0) & (rank < num_ranks)

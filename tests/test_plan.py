@@ -238,3 +238,11 @@ def test_pooling_is_the_mean_of_each_group_and_of_each_context(unrolled):
     first, whole = image[0, :2].mean(0), image[0, :3].mean(0)
     expected = [first, whole] if unrolled else [whole]
     torch.testing.assert_close(pooled[0], torch.stack(expected))
+
+
+@pytest.mark.parametrize(
+    'rank', [torch.zeros(2, 3, 4).long(), torch.zeros(2, 12), torch.zeros(12).long()]
+)
+def test_ranks_of_another_shape_or_type_are_refused(rank):
+    with pytest.raises(ValueError, match=r'ranks are int64.*\(R, P\)'):
+        PredictionPlan.from_ranks(rank, 3)

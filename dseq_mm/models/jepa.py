@@ -23,7 +23,7 @@ from .ema import build_target_encoder
 from .encoder import EncodedImage
 from .layers import as_float32
 from .mask_generators.base import MaskGenerator
-from .parts import add_to_log, build_part, split_log
+from .parts import add_to_log, build_part, check_plan, split_log
 
 
 @MODELS.register_module()
@@ -163,6 +163,7 @@ class JEPA(BaseSelfSupervisor):
         _check_grid(tuple(encoded.grid), getattr(self.neck, 'grid_size', None))
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             plan = self.mask_generator(encoded, sample_idx, clock, self.latent_loss)
+        check_plan(plan, self.mask_generator)
         if self.unrolled:
             plan = plan.unroll()
         context = self.encode_context(inputs, plan)  # (R, Lc, D)

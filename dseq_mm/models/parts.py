@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..plan import PredictionPlan
 from ..registry import MODELS
 from ..utils.arguments import arguments_of
 
@@ -34,6 +35,23 @@ def build_part(cfg: dict[str, Any], name: str, /, **facts: Any) -> Any:
     names, complete = arguments_of(kind)
     told = {k: v for k, v in facts.items() if k in names or not complete}
     return MODELS.build(cfg, default_args=told)
+
+
+def check_plan(plan: Any, part: nn.Module) -> None:
+    """Make sure that a mask generator has made a plan.
+
+    Args:
+        plan: What it has returned.
+        part: The mask generator.
+
+    Raises:
+        ValueError: If that is no plan.
+    """
+    if not isinstance(plan, PredictionPlan):
+        raise ValueError(
+            f'forward() of {type(part).__name__} returns a PredictionPlan, not '
+            f'{type(plan).__name__}'
+        )
 
 
 def split_log(

@@ -174,3 +174,10 @@ def test_gradcam_reads_the_loss_of_a_head_that_logs():
 def test_what_is_no_loss_is_refused_by_name(result):
     with pytest.raises(ValueError, match=r'loss\(\) of Identity returns a scalar'):
         split_log(result, torch.nn.Identity())
+
+
+def test_a_mask_generator_that_makes_no_plan_is_refused_by_name():
+    model = build()
+    model.mask_generator.forward = lambda *given: None
+    with pytest.raises(ValueError, match='MultiBlockMaskGenerator returns a Pred'):
+        model.loss(images(3), samples(range(3)))
