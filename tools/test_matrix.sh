@@ -110,7 +110,7 @@ one() {
     [ "${KEEP:-}" ] || rm -rf "$venv"
 }
 
-row() { (IFS='|' && echo "| ${*/#/ } |") | tee -a "$OUT/table.md"; }
+row() { (IFS='|' && echo "|${*/#/ } |") | tee -a "$OUT/table.md"; }
 
 mkdir -p "$OUT"
 if [ -z "${DSEQ_WHEEL:-}" ]; then
