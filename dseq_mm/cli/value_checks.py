@@ -11,6 +11,8 @@ from typing import Any
 
 from ..utils.values import is_count, is_number, is_rate
 
+_positive = partial(is_number, positive=True)
+
 _LOADER = r'((train|val|test)_dataloader|custom_hooks\.\d+\.(bank|query))'
 _OPTIMIZER = r'optim_wrapper(\.[^.]+)?'
 _COUNT = 'give a whole number from 1, below 2**31'
@@ -21,20 +23,19 @@ def _is_length(value: Any) -> bool:
     return is_number(value) and is_count(int(value) if value % 1 == 0 else value)
 
 
-def _is_seed(value: Any) -> bool:
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    return whole and 0 <= value < 2**32
-
-
 def _is_range(value: Any) -> bool:
     pair = isinstance(value, list | tuple) and len(value) == 2
-    return pair and all(is_number(v, True) for v in value) and value[0] <= value[1]
+    return pair and all(map(_positive, value)) and value[0] <= value[1]
 
 
-def _are_rates(value: Any) -> bool:
-    return (
-        all(map(is_rate, value)) if isinstance(value, list | tuple) else is_rate(value)
-    )
+def _each(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """The same of a list: of each."""
+
+    def look(value: Any) -> bool:
+        values = value if isinstance(value, list | tuple) else [value]
+        return all(is_right(value) for value in values)
+
+    return look
 
 
 def _is_small(value: Any) -> bool:
@@ -55,14 +56,24 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         is_count,
         'set 1 or more, below 2**31; --no-validate trains without validation',
     ),
-    (r'randomness\.seed', _is_seed, 'give a whole number from 0 to 2**32 - 1'),
+    (
+        r'randomness\.seed',
+        partial(is_count, least=0, most=2**32 - 1),
+        'give a whole number from 0 to 2**32 - 1',
+    ),
     (_OPTIMIZER + r'\.accumulative_counts', is_count, _COUNT),
+    (r'auto_scale_lr\.base_batch_size', is_count, _COUNT),
+    (
+        r'(model\.)?data_preprocessor\.std',
+        _each(_positive),
+        'give a number above 0 for each channel',
+    ),
     (
         _OPTIMIZER + r'\.clip_grad\.(max_norm|clip_value)',
-        partial(is_number, positive=True),
+        _positive,
         'give a number above 0; optim_wrapper.clip_grad=None clips nothing',
     ),
-    (r'(.+\.)?drop_path_rate', _are_rates, 'give a number from 0, below 1'),
+    (r'(.+\.)?drop_path_rate', _each(is_rate), 'give a number from 0, below 1'),
     (
         r'.+\.(crop_ratio_range|aspect_ratio_range|ratio_range)',
         _is_range,

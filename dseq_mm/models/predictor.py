@@ -65,6 +65,9 @@ class JEPAPredictor(BaseModule):
             depth=depth,
             num_heads=num_heads,
         )
+        rows, columns = to_2tuple(grid_size)
+        check_counts(self, grid_size=rows)
+        check_counts(self, grid_size=columns)
         check_numbers(self, True, mlp_ratio=mlp_ratio, init_std=init_std)
         if predictor_dims % num_heads or predictor_dims % 4:
             raise ValueError(
@@ -73,7 +76,7 @@ class JEPAPredictor(BaseModule):
             )
         self.init_std = init_std
         norm_cfg = norm_cfg or dict(type='LN', eps=1e-6)
-        self.grid_size = to_2tuple(grid_size)
+        self.grid_size = rows, columns
         self.embed = nn.Linear(embed_dims, predictor_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, predictor_dims))
         self.pos_embed = nn.Parameter(

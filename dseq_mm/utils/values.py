@@ -7,18 +7,19 @@ from typing import Any
 _MOST = 2**31 - 1
 
 
-def is_count(value: Any, least: int = 1) -> bool:
+def is_count(value: Any, least: int = 1, most: int = _MOST) -> bool:
     """Tell whether a value may count something.
 
     Args:
         value: Anything.
         least: Smallest count allowed.
+        most: Largest count allowed; by default what a 32-bit integer holds.
 
     Returns:
-        True for a whole number from there on that a 32-bit integer holds.
+        True for a whole number between them.
     """
     whole = isinstance(value, Integral) and not isinstance(value, bool)
-    return whole and least <= value <= _MOST
+    return whole and least <= value <= most
 
 
 def is_rate(value: Any) -> bool:

@@ -96,7 +96,7 @@ def encoder(**options):
 
 def predictor(**options):
     options = dict(embed_dims=16, predictor_dims=8, depth=1, num_heads=2) | options
-    return JEPAPredictor(grid_size=(2, 2), **options)
+    return JEPAPredictor(**dict(grid_size=(2, 2)) | options)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,8 @@ def predictor(**options):
         (dict(num_heads=0), 'num_heads=0 of JEPAPredictor'),
         (dict(mlp_ratio=0), 'mlp_ratio=0 of JEPAPredictor: give a number above 0'),
         (dict(init_std=-1), 'init_std=-1 of JEPAPredictor'),
+        (dict(grid_size=0), 'grid_size=0 of JEPAPredictor'),
+        (dict(grid_size=[2, -6]), 'grid_size=-6 of JEPAPredictor'),
     ],
 )
 def test_a_predictor_without_layers_heads_or_channels_is_refused(options, words):
