@@ -158,7 +158,9 @@ def _read(
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # torch's own words before it advise to run the code in the file
+    text = str(error).rpartition('WeightsUnpickler error:')[2].strip()
+    reason = (text or type(error).__name__).splitlines()[0]
     return ValueError(
         f'{path} cannot be read as a checkpoint ({reason[:200]}). It is damaged, '
         'truncated or of another kind; copy it again, or give a .pth or .safetensors '

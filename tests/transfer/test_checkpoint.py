@@ -155,8 +155,9 @@ def test_plain_pickle_with_code_is_refused(tmp_path, recwarn):
     for protocol in (0, 2, 4):
         path = tmp_path / f'bad{protocol}.pkl'
         path.write_bytes(pickle.dumps(Attack(marker), protocol=protocol))
-        with pytest.raises(ValueError, match='cannot be read|was refused'):
+        with pytest.raises(ValueError, match='cannot be read|was refused') as refusal:
             load_checkpoint(path)
+        assert 'weights_only' not in str(refusal.value)  # advice to run the code
     assert not marker.exists()
     assert not recwarn.list  # the refusal is all that is printed
 
