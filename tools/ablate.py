@@ -54,12 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     budgets = '; '.join(f'{k}: {b.words}' for k, b in tables.BUDGETS.items())
     parser.add_argument('--budget', default='digitscenes_20e', help=budgets)
-    parser.add_argument(
-        '--seeds',
-        type=command.seed_list,
-        default='0,1,2',
-        help='comma-separated (default: 0,1,2)',
-    )
+    words = 'comma-separated (default: 0,1,2)'
+    parser.add_argument('--seeds', type=command.seed_list, default='0,1,2', help=words)
     parser.add_argument(
         '--out', type=Path, help='folder of the runs (work_dirs/ablate_BUDGET)'
     )

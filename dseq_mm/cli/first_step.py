@@ -125,6 +125,7 @@ class FirstStepHook(Hook):
         """Note whether a batch norm gets one value per image and channel."""
 
         def look(part: nn.Module, inputs: tuple) -> None:
+            """Note the name if this batch has one value per image and channel."""
             shape = inputs[0].shape
             if part.training and shape[0] == images and shape[2:].numel() == 1:
                 self._flat.add(name)

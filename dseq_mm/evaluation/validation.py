@@ -223,6 +223,7 @@ class SteadyValLoop(ValLoop):
         """Let a metric that fails give nothing: other processes wait for what it is."""
 
         def computed(results: list) -> dict:
+            """Compute the metric, or keep why that fails."""
             try:
                 return compute(results)
             except Exception as error:

@@ -52,9 +52,9 @@ def test_warnings_and_errors_are_shown_unless_nobody_can_act_on_them():
     [
         'Epoch(train) [1][6/6]  lr: 1.0e-03  eta: 0:00:28  loss: 0.4317',
         'Epoch(val) [1][1/1]    accuracy/top1: 10.0000',
-        'Checkpoints will be saved to /work.',
+        'Checkpoints will be saved to work_dirs/mine.',
         'Saving checkpoint at 1 epochs',
-        'Load checkpoint from /work/epoch_1.pth',
+        'Load checkpoint from work_dirs/mine/epoch_1.pth',
         'resumed epoch: 1, iter: 6',
         'LR is set based on batch size of 256 and the current batch size is 64.',
     ],
