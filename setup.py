@@ -100,7 +100,7 @@ setup(
     package_data={'dseq_mm': ['py.typed']},
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['dseq-mm=dseq_mm.__main__:main']},
-    install_requires=['safetensors>=0.4', 'tabulate>=0.9'],
+    install_requires=['numba>=0.60', 'safetensors>=0.4', 'tabulate>=0.9'],
     extras_require={
         'pretrain': [
             name for name in OPENMMLAB if 'det' not in name and 'seg' not in name

@@ -1,17 +1,18 @@
-"""From keys to the tensors of a plan: tokens in front, padding behind.
+"""From masks to the tensors of a plan: tokens in front, padding behind, on the host.
 
-A key ``step * P + patch`` says all of a token, and sorts tokens by step, then in raster
-order.
+Plain loops, compiled by numba.
 
-Shape legend: ``R`` plan rows, ``P`` patches, ``S`` prediction steps, ``M`` and ``N``
-candidates for context and target tokens, ``Lc`` context and ``Lt`` target slots.
-Padding slots hold -1.
+Shape legend: ``R`` plan rows, ``P`` patches, ``S`` prediction steps, ``Lc`` context and
+``Lt`` target slots. Padding slots hold -1.
 """
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from .compiled import compiled
 
 
 class TokenCounts(NamedTuple):
@@ -31,66 +32,70 @@ class TokenCounts(NamedTuple):
 
 
 def pack_tokens(
-    context_key: Tensor,
-    context: Tensor,
-    target_key: Tensor,
-    target: Tensor,
-    sizes: Tensor,
-    num_patches: int,
+    context_step: Tensor, target_masks: Tensor, num_context_steps: int
 ) -> dict[str, Any]:
-    """Pack the tokens of a plan. The one time that a step waits for the device.
+    """Pack the tokens of a plan: by step, then in raster order.
 
     Args:
-        context_key: ``(R, M)``, int64.
-        context: Which of them are context tokens, ``(R, M)``, bool.
-        target_key: ``(R, N)``, int64, steps from 1.
-        target: Which of them are target tokens, ``(R, N)``, bool.
-        sizes: Target tokens of each step, ``(R, S)``.
-        num_patches: ``P``.
+        context_step: Step at which each patch becomes visible, negative where it never
+            does, ``(R, P)``, int64.
+        target_masks: Patches to be predicted at steps 1 to ``S``, ``(R, S, P)``, bool.
+        num_context_steps: Upper bound (exclusive) of ``context_step``.
 
     Returns:
-        Fields of :class:`~dseq_mm.plan.PredictionPlan`: ``(R, Lc)`` and ``(R, Lt)``
-        as long as the longest row, and what is known of them on the host.
+        Fields of :class:`~dseq_mm.plan.PredictionPlan` on the host: ``(R, Lc)`` and
+        ``(R, Lt)`` as long as the longest row, and what is known of them.
+
+    Raises:
+        ValueError: If a context step is out of range.
     """
-    num_steps = sizes.shape[1]
-    contexts = context.sum(-1)  # (R,)
+    _, num_steps, num_patches = target_masks.shape
+    step, masks = context_step.numpy(), target_masks.numpy()
+    if step.size and step.max() >= num_context_steps:
+        raise ValueError(
+            f'context_step {step.max()} must lie below num_context_steps='
+            f'{num_context_steps}'
+        )
+    sizes = masks.sum(-1)  # (R, S)
+    seen = step >= 0
+    contexts, targets = seen.sum(-1), sizes.sum(-1)  # (R,) each
+    context = np.full((2, len(step), contexts.max(initial=0)), -1)
+    target = np.full((2, len(step), targets.max(initial=0)), -1)
+    _pack(step, masks, num_context_steps, *context, *target)
     # a token of step s is re-encoded by the steps after it, s + 1 to S
-    repeats = torch.where(context, num_steps - context_key // num_patches, 0)
-    lengths = torch.stack(
-        [contexts.max(), sizes.sum(-1).max(), sizes.max(), contexts.sum()]
-        + [sizes.sum(), repeats.clamp(min=0).sum(), (sizes > 0).sum()]
-    )
-    num_context, num_targets, group_length, *tokens = lengths.tolist()
-    context_ids, context_step = _pack(context_key, context, num_context, num_patches)
-    target_ids, target_step = _pack(target_key, target, num_targets, num_patches)
+    repeats = np.where(seen, num_steps - step, 0).clip(min=0)
     return dict(
-        context_ids=context_ids,
-        context_step=context_step,
-        target_ids=target_ids,
-        target_step=target_step,
+        context_ids=torch.from_numpy(context[0]),
+        context_step=torch.from_numpy(context[1]),
+        target_ids=torch.from_numpy(target[0]),
+        target_step=torch.from_numpy(target[1]),
         num_patches=num_patches,
         num_steps=num_steps,
-        group_length=group_length,
-        tokens=TokenCounts(*tokens),
+        group_length=int(sizes.max(initial=0)),
+        tokens=TokenCounts(
+            context=int(contexts.sum()),
+            target=int(targets.sum()),
+            unrolled_context=int(repeats.sum()),
+            groups=int((sizes > 0).sum()),
+        ),
     )
 
 
-def _pack(key: Tensor, wanted: Tensor, length: int, num_patches: int):
-    """Sort the wanted keys ``step * P + patch`` to the front and split them.
-
-    Args:
-        key: ``(R, M)``, int64.
-        wanted: ``(R, M)``, bool, at most ``length`` per row.
-        length: Slots to keep.
-        num_patches: ``P``.
-
-    Returns:
-        Patch indices and steps, each ``(R, length)``, -1 pads.
-    """
-    beyond = torch.iinfo(torch.int64).max
-    packed = torch.where(wanted, key, beyond).sort(dim=1).values[:, :length]
-    real = packed < beyond
-    return (
-        torch.where(real, packed % num_patches, -1),
-        torch.where(real, packed // num_patches, -1),
-    )
+@compiled
+def _pack(step, masks, num_steps, context_ids, context_step, target_ids, target_step):
+    """Write the patches and steps of each row into its first slots."""
+    for row in range(len(step)):
+        slot = 0
+        for now in range(num_steps):
+            for patch in range(step.shape[1]):
+                if step[row, patch] == now:
+                    context_ids[row, slot] = patch
+                    context_step[row, slot] = now
+                    slot += 1
+        slot = 0
+        for now in range(masks.shape[1]):
+            for patch in range(step.shape[1]):
+                if masks[row, now, patch]:
+                    target_ids[row, slot] = patch
+                    target_step[row, slot] = now + 1
+                    slot += 1

@@ -82,11 +82,11 @@ class PredictionPlan:
         num_context_steps: int,
         context_sees_targets: bool = False,
     ) -> 'PredictionPlan':
-        """Pack dense maps into a plan. Waits for the device once.
+        """Pack dense maps into a plan, on the host.
 
         Args:
             context_step: Step at which each patch becomes visible, -1 where it never
-                does, ``(R, P)``, int64.
+                does, ``(R, P)``, int64. On a device, it is waited for.
             target_masks: Patches to be predicted at steps 1 to ``S``, ``(R, S, P)``,
                 bool.
             num_context_steps: Upper bound (exclusive) of ``context_step``.
@@ -94,20 +94,12 @@ class PredictionPlan:
 
         Returns:
             The plan, padded to the longest row of the batch.
+
+        Raises:
+            ValueError: If a context step is out of range.
         """
-        _, num_steps, num_patches = target_masks.shape
-        slot = torch.arange((num_steps + 1) * num_patches, device=context_step.device)
-        targets = target_masks.flatten(1)  # (R, S, P) -> (R, S * P)
-        packed = pack_tokens(
-            context_step * num_patches + slot[:num_patches],
-            context_step >= 0,
-            slot[num_patches:].expand_as(targets),
-            targets,
-            sizes=target_masks.sum(-1),
-            num_patches=num_patches,
-        )
         return cls(
-            **packed,
+            **pack_tokens(context_step.cpu(), target_masks.cpu(), num_context_steps),
             num_context_steps=num_context_steps,
             context_sees_targets=context_sees_targets,
         )
@@ -117,15 +109,16 @@ class PredictionPlan:
         """Plan a sequence: the patches of each rank are predicted from lower ranks.
 
         Rank 0 is context from the beginning and no target, the last rank is a target
-        and no context. Waits for the device once.
+        and no context.
 
         Args:
             rank: Rank of each patch, ``(R, P)``, int64. Those outside of ``0`` to
-                ``num_ranks - 1`` are neither context nor target.
+                ``num_ranks - 1`` are neither context nor target. On a device, it is
+                waited for.
             num_ranks: Number of ranks, one more than ``S``; at least 2.
 
         Returns:
-            The plan, padded to the longest row of the batch.
+            The plan, padded to the longest row of the batch, on the host.
 
         Raises:
             ValueError: If there are fewer than two ranks, or they are of another shape
@@ -141,20 +134,34 @@ class PredictionPlan:
                 'ranks are int64, a row of all patches for each image, (R, P); got '
                 f'{rank.dtype} of shape {tuple(rank.shape)}'
             )
-        num_patches = rank.shape[1]
-        inside = (rank >= 0) & (rank < num_ranks)
-        counts = rank.new_zeros(len(rank), num_ranks)
-        counts.scatter_add_(1, rank.clamp(0, num_ranks - 1), inside.long())
-        key = rank * num_patches + torch.arange(num_patches, device=rank.device)
-        packed = pack_tokens(
-            key,
-            inside & (rank < num_ranks - 1),
-            key,
-            inside & (rank > 0),
-            sizes=counts[:, 1:],
-            num_patches=num_patches,
-        )
-        return cls(**packed, num_context_steps=num_ranks - 1)
+        rank = rank.cpu()
+        context = torch.where(rank < num_ranks - 1, rank, -1)
+        targets = rank[:, None] == torch.arange(1, num_ranks)[:, None]  # (R, S, P)
+        return cls.from_masks(context, targets, num_ranks - 1)
+
+    def to(self, device: torch.device) -> 'PredictionPlan':
+        """Move the plan to a device, in one copy that the host does not wait for.
+
+        Args:
+            device: Where the model is.
+
+        Returns:
+            The plan there; what it logs stays.
+        """
+        names = ('context_ids', 'context_step', 'target_ids', 'target_step')
+        tensors = [getattr(self, name) for name in names]
+        if self.context_ids.device == device:
+            return self
+        together = torch.cat([tensor.flatten() for tensor in tensors])
+        if device.type == 'cuda' and not together.is_cuda:
+            together = together.pin_memory()
+        together = together.to(device, non_blocking=True)
+        parts = together.split([tensor.numel() for tensor in tensors])
+        moved = {
+            name: part.view(tensor.shape)
+            for name, part, tensor in zip(names, parts, tensors, strict=True)
+        }
+        return replace(self, **moved)
 
     @property
     def num_samples(self) -> int:

@@ -8,8 +8,8 @@ import dseq_mm
 ROOT = Path(dseq_mm.__file__).parent
 #: From the ground up; parts of one floor do not know each other.
 FLOORS = (
-    {'version', 'randomness', 'visibility', 'utils'},
-    {'clock', 'packing', 'registry'},
+    {'version', 'compiled', 'randomness', 'visibility', 'utils'},
+    {'blocks', 'clock', 'packing', 'registry'},
     {'plan', 'regions'},
     {'data', 'transfer', 'visualization'},
     {'models'},

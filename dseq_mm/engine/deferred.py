@@ -53,7 +53,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pending: tuple[list[str], DeferredRead] | None = None
+        self._pending: list[tuple[list[str], DeferredRead]] = []
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
@@ -68,14 +68,17 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
         """
         self._log(runner)
         outputs = outputs or {}
-        names = [name for name, value in outputs.items() if isinstance(value, Tensor)]
-        for name in outputs.keys() - names:
-            runner.message_hub.update_scalar(f'train/{name}', outputs[name])
-        if names:
+        places: dict[torch.device, list[str]] = {}  # what plans log is on the host
+        for name, value in outputs.items():
+            if isinstance(value, Tensor):
+                places.setdefault(value.device, []).append(name)
+            else:
+                runner.message_hub.update_scalar(f'train/{name}', value)
+        for names in places.values():
             values = torch.stack([outputs[name].detach().float() for name in names])
-            self._pending = names, self._read(values)
-            if not self._pending[1].on_its_way:
-                self._log(runner)
+            self._pending.append((names, self._read(values)))
+        if not any(read.on_its_way for _, read in self._pending):
+            self._log(runner)
 
     def after_train_epoch(self, runner) -> None:
         """Log the last iteration.
@@ -92,7 +95,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
             runner: The runner.
             checkpoint: Its message hub is brought up to date.
         """
-        if self._pending is not None:
+        if self._pending:
             self._log(runner)
             checkpoint['message_hub'] = runner.message_hub.state_dict()
 
@@ -101,8 +104,7 @@ class DeferredRuntimeInfoHook(RuntimeInfoHook):
 
     def _log(self, runner) -> None:
         """Put what is on its way into the message hub."""
-        if self._pending is None:
-            return
-        (names, read), self._pending = self._pending, None
-        for name, value in zip(names, read.wait().tolist(), strict=True):
-            runner.message_hub.update_scalar(f'train/{name}', value)
+        pending, self._pending = self._pending, []
+        for names, read in pending:
+            for name, value in zip(names, read.wait().tolist(), strict=True):
+                runner.message_hub.update_scalar(f'train/{name}', value)

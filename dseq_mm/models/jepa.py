@@ -157,13 +157,14 @@ class JEPA(BaseSelfSupervisor):
                 carry no index, nobody has set the clock, or a part logs what would
                 count as a loss.
         """
-        sample_idx = sample_indices(data_samples, inputs.device)
+        sample_idx = sample_indices(data_samples)
         clock = check_clock(self.clock)
         encoded = self.encode_target(inputs)  # full image, no gradient
         _check_grid(tuple(encoded.grid), getattr(self.neck, 'grid_size', None))
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             plan = self.mask_generator(encoded, sample_idx, clock, self.latent_loss)
         check_plan(plan, self.mask_generator)
+        plan = plan.to(inputs.device)
         if self.unrolled:
             plan = plan.unroll()
         context = self.encode_context(inputs, plan)  # (R, Lc, D)
@@ -231,6 +232,7 @@ class JEPA(BaseSelfSupervisor):
         Returns:
             A scalar.
         """
+        plan = plan.to(patches.device)
         context = plan.gather(patches, plan.context_ids)
         target = plan.gather(as_target(patches.detach()), plan.target_ids)
         result = self.head.loss(self.neck(context, plan), target, plan)
@@ -341,15 +343,14 @@ def as_target(patches: Tensor) -> Tensor:
     return F.layer_norm(as_float32(patches), patches.shape[-1:])
 
 
-def sample_indices(data_samples: list[DataSample], device) -> Tensor:
+def sample_indices(data_samples: list[DataSample]) -> Tensor:
     """Find the dataset index of each image, which keys its random masks.
 
     Args:
         data_samples: Meta data of the images, with ``sample_idx``.
-        device: Where the indices are needed.
 
     Returns:
-        ``(B,)``, int64.
+        ``(B,)``, int64, on the host, where plans are made.
 
     Raises:
         ValueError: If the samples carry no index.
@@ -362,4 +363,4 @@ def sample_indices(data_samples: list[DataSample], device) -> Tensor:
             "the pipeline with dict(type='PackInputs') and keep 'sample_idx' in "
             'its meta_keys.'
         ) from None
-    return torch.tensor(indices, dtype=torch.int64).to(device, non_blocking=True)
+    return torch.tensor(indices, dtype=torch.int64)

@@ -10,18 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor
 
 from ..clock import TrainingClock
 from ..plan import PredictionPlan
 from ..randomness import hash_integers, keyed_uniform
-from ..regions import (
-    RegionRule,
-    class_token_similarity,
-    grad_cam,
-    random_regions,
-)
+from ..regions import RegionRule, select_regions
 from ..registry import MODELS
 from ..utils.values import check_counts, is_count
 from .encoder import EncodedImage
@@ -224,9 +220,38 @@ def partition_plan(
     draws = keyed_uniform(key, sample_idx, 4 * (num_regions - 1))
     # (B, 4 * (N - 1)) -> (B, N - 1, 4)
     draws = draws.unflatten(1, (num_regions - 1, 4))
-    rank = random_regions(len(sample_idx), grid, rule, draws).rank.flatten(1)  # (B, P)
+    flat = torch.zeros(len(sample_idx), *grid)  # without saliency, at random
+    rank = select_regions(flat, rule, draws).rank.flatten(1)  # (B, H, W) -> (B, P)
     region = torch.arange(num_regions, device=rank.device)
     # (B, N, P) -> (B * N, P)
     target = (rank[:, None] == region[:, None]).flatten(0, 1)
     plan = PredictionPlan.from_masks(torch.where(target, -1, 0), target[:, None], 1)
     return replace(plan, rows_per_sample=num_regions)
+
+
+def class_token_similarity(class_token: Tensor, patches: Tensor) -> Tensor:
+    """Compute the cosine between the class token and each patch token.
+
+    Args:
+        class_token: ``(B, D)``.
+        patches: ``(B, P, D)``.
+
+    Returns:
+        Cosines in float32, ``(B, P)``.
+    """
+    return F.cosine_similarity(class_token.float()[:, None], patches.float(), dim=2)
+
+
+def grad_cam(tokens: Tensor, gradients: Tensor) -> Tensor:
+    """Compute Grad-CAM over tokens (Eq. 8 of the paper).
+
+    Args:
+        tokens: Patch tokens, ``(B, P, D)``.
+        gradients: Gradient of a scalar with respect to them, ``(B, P, D)``.
+
+    Returns:
+        ReLU of the sum over channels of the tokens, weighted by the mean over patches
+        of the gradient; float32, ``(B, P)``.
+    """
+    weights = gradients.float().mean(1, keepdim=True)  # (B, 1, D)
+    return (tokens.float() * weights).sum(2).relu()

@@ -6,29 +6,22 @@ Shape legend: ``B`` images, ``P`` patches on a grid ``(H, W)``, ``N`` regions.
 import math
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ..utils.values import check_counts
 
-BACKENDS = ('torch', 'opencv')
-
 
 class Source(IntEnum):
     """Where a region comes from."""
 
-    #: A component of the thresholded map.
-    COMPONENT = 0
-    #: A piece of a component that was too large.
-    SPLIT = 1
-    #: Found by thresholding what earlier regions left.
-    SECONDARY = 2
-    #: A random block.
-    RANDOM = 3
-    #: What the other regions leave: always the last rank.
-    REST = 4
-    #: A region without patches: only the released rule leaves those.
-    EMPTY = 5
+    COMPONENT = 0  # of the thresholded map
+    SPLIT = 1  # a piece of a component that was too large
+    SECONDARY = 2  # found by thresholding what earlier regions left
+    RANDOM = 3  # a block
+    REST = 4  # what the other regions leave: always the last rank
+    EMPTY = 5  # no patches: only the released rule leaves such a region
 
 
 @dataclass
@@ -49,6 +42,18 @@ class Regions:
     log: dict[str, Tensor] = field(default_factory=dict)
 
 
+class Limits(NamedTuple):
+    """What compiled loops read of a :class:`RegionRule` on a grid."""
+
+    num_regions: int
+    low: int
+    high: int
+    least: int  # of the released selection, else 0
+    split: bool
+    secondary: bool
+    width: int
+
+
 @dataclass(frozen=True)
 class RegionRule:
     """How regions are cut out of a saliency map.
@@ -65,9 +70,6 @@ class RegionRule:
         released: The released selection: no split, no secondary cues, no random
             blocks. Ranks without a component stay empty, and ``min_patches`` and
             ``max_area`` do not count.
-        backend: ``'torch'``, batched on the device of the map, or ``'opencv'``, one map
-            at a time. Both give the same regions, except where two thresholds or
-            regions are equally good to rounding: then each takes its own.
 
     Raises:
         ValueError: If an option is unknown or out of range.
@@ -81,7 +83,6 @@ class RegionRule:
     split: bool = True
     secondary: bool = True
     released: bool = False
-    backend: str = 'torch'
 
     def __post_init__(self) -> None:
         check_counts(self, 2, num_regions=self.num_regions)
@@ -95,10 +96,6 @@ class RegionRule:
             raise ValueError(
                 'aspect must be two positive numbers, the lower first, got '
                 f'{self.aspect}'
-            )
-        if self.backend not in BACKENDS:
-            raise ValueError(
-                f'backend must be one of {", ".join(BACKENDS)}, got {self.backend!r}'
             )
 
     def sizes(self, num_patches: int) -> tuple[int, int]:
@@ -122,3 +119,11 @@ class RegionRule:
         least = math.ceil(self.min_area * num_patches - 1e-9)
         low = min(max(self.min_patches, least), num_patches // self.num_regions)
         return low, max(low, math.floor(self.max_area * num_patches + 1e-9))
+
+    def limits(self, grid: tuple[int, int]) -> Limits:
+        """Tell compiled loops what they read of the rule on a grid ``(H, W)``."""
+        num_patches = grid[0] * grid[1]
+        low, high = self.sizes(num_patches)
+        least = math.ceil(self.min_area * num_patches) if self.released else 0
+        options = least, self.split, self.secondary
+        return Limits(self.num_regions, low, high, *options, width=grid[1])

@@ -50,6 +50,7 @@ PACKAGES = (
     Package('mmpretrain', '1.2.0', 'onedl-mmpretrain==1.3.6', 'mmpretrain==1.2.0'),
     Package('cv2', '4.5', 'opencv-python-headless==4.12.0.88'),
     Package('numpy', '1.23', 'numpy==2.2.6'),
+    Package('numba', '0.60', 'numba>=0.60'),
     Package('safetensors', '0.4', 'safetensors>=0.4'),
     Package('mmdet', '3.3.0', 'onedl-mmdetection==3.5.1', 'mmdet==3.3.0', 'detection'),
     Package(

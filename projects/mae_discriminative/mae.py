@@ -207,7 +207,7 @@ class DiscriminativeMAE(MAE):
             ValueError: If the images are not of ``img_size``, the samples carry no
                 index, or nobody has set the clock.
         """
-        indices = sample_indices(data_samples, inputs.device)
+        indices = sample_indices(data_samples)
         generator, clock = self.mask_generator, check_clock(self.clock)
         encoded = self.encode_target(inputs)
         own = tuple(self.backbone.patch_resolution)
@@ -221,7 +221,8 @@ class DiscriminativeMAE(MAE):
             regions = generator.regions(encoded, indices, clock)
         rank = regions.rank.flatten(1)  # (B, H, W) -> (B, P)
         key = clock.epoch_key(WITHIN_REGION, generator.seed)
-        return keyed_uniform(key, indices, rank.shape[1]) - rank, regions.log
+        score = keyed_uniform(key, indices, rank.shape[1]) - rank
+        return score.to(inputs.device, non_blocking=True), regions.log
 
 
 def _check_generator(generator: MaskGenerator) -> None:

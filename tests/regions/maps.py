@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from dseq_mm.regions import select_regions
+
 
 def smooth_maps(count, grid, sigma, seed=0):
     """Noise filtered with a Gaussian of ``sigma`` patches; 0 leaves it rough."""
@@ -19,3 +21,8 @@ def coarse_maps(count, grid, values, seed=0):
 
 def uniforms(*shape, seed=0):
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def random_regions(count, grid, rule, draws):
+    """Regions of maps that say nothing."""
+    return select_regions(torch.zeros(count, *grid), rule, draws)

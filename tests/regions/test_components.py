@@ -1,9 +1,11 @@
+import cv2
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
-from dseq_mm.regions import components, label_components
+from dseq_mm.regions.search import components_above
+from dseq_mm.regions.selection import neighbor_table
 
 
 def oracle(mask):
@@ -72,26 +74,48 @@ def random_masks(height, width, count=150):
     return torch.rand(count, height, width, generator=generator) < density
 
 
-@pytest.fixture(params=['early exit', 'bounded', 'opencv'])
-def label(request, monkeypatch):
-    """Each way of labeling components."""
-    if request.param == 'opencv':
-        return lambda mask: label_components(mask, 'opencv')
-    if request.param == 'bounded':
-        monkeypatch.setattr(components, 'may_look', lambda x: False)
-    return label_components
+def ours(mask, low=1):
+    """Labels of the components as found in the whole grid."""
+    labels = np.full((len(mask), mask[0].numel()), -1)
+    table, marks = (
+        neighbor_table(tuple(mask.shape[1:])),
+        np.zeros(mask[0].numel(), bool),
+    )
+    everything = np.arange(mask[0].numel())
+    for row, levels in enumerate(mask.flatten(1).numpy().astype(np.int64)):
+        for part in components_above(levels, everything, 0, low, marks, table):
+            assert (labels[row][part] == -1).all()
+            labels[row][part] = part.min()
+        assert not marks.any()
+    return torch.from_numpy(labels).view(mask.shape)
+
+
+def opencv(mask):
+    """Lowest patch index of each component, by OpenCV."""
+    labels = np.full(mask.shape, -1)
+    for row, image in enumerate(mask.numpy().astype(np.uint8)):
+        count, numbers = cv2.connectedComponents(image, connectivity=8)
+        for number in range(1, count):
+            labels[row][numbers == number] = np.flatnonzero(numbers == number)[0]
+    return torch.from_numpy(labels)
+
+
+@pytest.fixture(params=[oracle, opencv])
+def label(request):
+    """Each way of labeling components that is not ours."""
+    return request.param
 
 
 @pytest.mark.parametrize('grid', [(14, 14), (7, 23), (28, 28), (2, 2), (3, 3)])
 def test_hard_shapes(label, grid):
     masks = shapes(*grid)
-    assert torch.equal(label(masks), oracle(masks))
+    assert torch.equal(label(masks), ours(masks))
 
 
 @pytest.mark.parametrize('grid', [(14, 14), (6, 6), (9, 31), (1, 12), (12, 1), (1, 1)])
 def test_random_masks(label, grid):
     masks = random_masks(*grid)
-    assert torch.equal(label(masks), oracle(masks))
+    assert torch.equal(label(masks), ours(masks))
 
 
 @pytest.mark.parametrize('grid', [(3, 3), (4, 3)])
@@ -99,4 +123,21 @@ def test_every_mask_of_a_small_grid(label, grid):
     num = grid[0] * grid[1]
     masks = (torch.arange(2**num)[:, None] >> torch.arange(num) & 1).bool()
     masks = masks.view(-1, *grid)
-    assert torch.equal(label(masks), oracle(masks))
+    assert torch.equal(label(masks), ours(masks))
+
+
+def test_small_components_are_left_out():
+    masks = random_masks(9, 9)
+    labels = oracle(masks)
+    for row in labels:
+        for root, size in zip(*row.unique(return_counts=True), strict=True):
+            if size < 4:
+                row[row == root] = -1
+    assert torch.equal(ours(masks, low=4), labels)
+
+
+def test_a_segment_is_searched_alone():
+    # two bars that touch; only the upper one is asked for
+    levels, table = np.ones(9, np.int64), neighbor_table((3, 3))
+    found = components_above(levels, np.arange(3), 0, 1, np.zeros(9, bool), table)
+    assert [sorted(part) for part in found] == [[0, 1, 2]]

@@ -45,7 +45,6 @@ def test_more_regions_than_patches():
         (dict(aspect=(1.5, 0.75)), 'aspect'),
         (dict(aspect=(0.0, 1.5)), 'aspect'),
         (dict(aspect=(1.0,)), 'aspect'),
-        (dict(backend='numpy'), 'torch, opencv'),
     ],
 )
 def test_bad_options(option, match):

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dseq_mm.regions import class_token_similarity, grad_cam, normalize_saliency
+from dseq_mm.models.saliency import class_token_similarity, grad_cam
+from dseq_mm.regions import normalize_saliency
 
 
 def test_min_max_of_each_map():

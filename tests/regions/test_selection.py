@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -8,13 +9,11 @@ from dseq_mm.regions import (
     RegionRule,
     Source,
     normalize_saliency,
-    otsu_threshold,
-    quantize,
-    random_regions,
     select_regions,
 )
+from dseq_mm.regions.search import otsu_threshold
 from tests.oracles.regions import Selector
-from tests.regions.maps import coarse_maps, smooth_maps, uniforms
+from tests.regions.maps import coarse_maps, random_regions, smooth_maps, uniforms
 
 SALIENT = (Source.COMPONENT, Source.SPLIT, Source.SECONDARY)
 RULES = {
@@ -97,9 +96,11 @@ def test_invariants(case):
 def test_first_stages_stay_above_the_first_threshold(case):
     maps, rule, draws = make_case(**case)
     regions = select_regions(maps, rule, draws)
-    levels = quantize(normalize_saliency(maps)[0]).flatten(1)
-    threshold = otsu_threshold(levels, torch.ones_like(levels, dtype=torch.bool))
-    foreground = (levels > threshold[:, None]).view(maps.shape)
+    levels = (normalize_saliency(maps)[0].flatten(1) * 255).long().numpy()
+    everything = np.arange(levels.shape[1])
+    thresholds = [otsu_threshold(row, everything, 255) for row in levels]
+    foreground = torch.from_numpy(levels > np.array(thresholds)[:, None])
+    foreground = foreground.view(maps.shape)
     for rank, source, above in zip(
         regions.rank, regions.source.tolist(), foreground, strict=True
     ):

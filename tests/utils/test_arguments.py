@@ -42,7 +42,7 @@ def test_what_nothing_reads_is_refused(given, taken_by, message):
     ('given', 'taken_by'),
     [
         ({}, RegionRule),
-        (dict(split=True, backend='opencv'), RegionRule),
+        (dict(split=True), RegionRule),
         (dict(own=1, split=True), PassesOn),
         (dict(b=1), Open),
     ],

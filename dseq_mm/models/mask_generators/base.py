@@ -53,11 +53,11 @@ class MaskGenerator(BaseModule):
 
         Args:
             encoded: Full images as the target encoder sees them.
-            sample_idx: Dataset index of each image, ``(B,)``, int64.
+            sample_idx: Dataset index of each image, ``(B,)``, int64, on the host.
             clock: The time, and the seed of the run.
             latent_loss: See :class:`~dseq_mm.models.saliency.SaliencyProxy`.
 
         Returns:
-            The plan; its ``log`` holds scalars for the log.
+            The plan, on the host; its ``log`` holds scalars for the log.
         """
         raise NotImplementedError

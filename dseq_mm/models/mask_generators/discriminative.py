@@ -12,11 +12,9 @@ from torch import Tensor
 from ...plan import PredictionPlan
 from ...randomness import Purpose, keyed_uniform
 from ...regions import (
-    ORDERS,
     RegionRule,
     Regions,
     Source,
-    order_regions,
     replace_regions,
     select_regions,
 )
@@ -26,6 +24,7 @@ from ...utils.values import is_count
 from ..saliency import SaliencyProxy
 from .base import MaskGenerator
 from .multi_block import MultiBlockMaskGenerator
+from .order import ORDERS, order_regions
 
 
 @MODELS.register_module()
@@ -103,7 +102,7 @@ class DiscriminativeMaskGenerator(MaskGenerator):
     def forward(self, encoded, sample_idx, clock, latent_loss=None) -> PredictionPlan:
         """See :meth:`MaskGenerator.forward`."""
         probability = self.probability(clock.progress)
-        scheduled = torch.full((), probability, device=sample_idx.device)
+        scheduled = torch.tensor(probability)
         if self.curriculum['unit'] == 'batch':
             draw = clock.iteration_key(Purpose.BATCH, self.seed) / 2.0**64
             if draw >= probability:

@@ -7,10 +7,11 @@ target blocks, ``A`` attempts.
 import torch
 from torch import Tensor
 
+from ...blocks import block_boxes
 from ...clock import TrainingClock
+from ...compiled import compiled, each_image
 from ...plan import PredictionPlan
 from ...randomness import Purpose, keyed_uniform
-from ...regions import random_blocks
 from ...registry import MODELS
 from ...utils.values import check_counts
 from .base import MaskGenerator
@@ -87,50 +88,29 @@ class MultiBlockMaskGenerator(MaskGenerator):
         draws = draws.unflatten(1, (self.attempts, self.num_targets + 1, 4))
         if self.released:
             draws = self._released_draws(draws, clock)
-        targets = random_blocks(
+        inclusive = not self.released
+        blocks = block_boxes(
+            draws[:, :, 0], encoded.grid, self.context_scale, (1.0, 1.0), inclusive
+        )  # (B, A, 4)
+        boxes = block_boxes(
             draws[:, :, 1:],
             encoded.grid,
             self.target_scale,
             self.target_aspect,
-            inclusive=not self.released,
-        )  # (B, A, T, P)
-        block = random_blocks(
-            draws[:, :, 0],
-            encoded.grid,
-            self.context_scale,
-            (1.0, 1.0),
-            inclusive=not self.released,
-        )  # (B, A, P)
-        context, targets = self._choose(block & ~targets.any(2), targets)
+            inclusive,
+        )  # (B, A, T, 4)
+        wanted = self.min_patches + self.released  # the released test is a strict >
+        enough = min(wanted, max(1, num_patches // 4))
+        count = len(sample_idx)
+        context = torch.empty(count, num_patches, dtype=torch.bool)
+        targets = torch.empty(count, self.num_targets, num_patches, dtype=torch.bool)
+        arrays = [x.numpy() for x in (blocks, boxes, context, targets)]
+        each_image(choose_layouts, count, enough, encoded.grid[1], *arrays)
         if self.released:
             context, targets = _truncate(context), _truncate(targets)
         return PredictionPlan.from_masks(
             torch.where(context, 0, -1), targets, 1, self.context_sees_targets
         )
-
-    def _choose(self, context: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """First layout with enough context, else the best one, mended.
-
-        Args:
-            context: ``(B, A, P)``, bool.
-            targets: ``(B, A, T, P)``, bool.
-
-        Returns:
-            Context ``(B, P)`` and targets ``(B, T, P)`` of one layout each.
-        """
-        num_patches = context.shape[-1]
-        wanted = self.min_patches + self.released  # the released test is a strict >
-        enough = min(wanted, max(1, num_patches // 4))
-        count = context.sum(-1).clamp(max=enough)  # (B, A)
-        # the first of the largest: argmax alone does not promise which of equals
-        order = torch.arange(count.shape[1], 0, -1, device=count.device)
-        best = (count * (count.shape[1] + 1) + order).argmax(1)  # (B,)
-        row = torch.arange(len(best), device=best.device)
-        context, targets = context[row, best], targets[row, best]
-        missing = enough - context.sum(-1, keepdim=True)  # (B, 1)
-        hidden = ~context
-        returned = hidden & (hidden.flip(1).cumsum(1).flip(1) <= missing)
-        return context | returned, targets & ~returned[:, None]
 
     def _released_draws(self, draws: Tensor, clock: TrainingClock) -> Tensor:
         """One number for scale and aspect, shared by the batch, for each kind."""
@@ -140,6 +120,56 @@ class MultiBlockMaskGenerator(MaskGenerator):
         draws[..., 0, :2] = size[0]
         draws[..., 1:, :2] = size[1]
         return draws
+
+
+@compiled
+def choose_layouts(first, last, enough, width, blocks, boxes, context, targets):
+    """Take the first layout of some images with enough context, else the best, mended.
+
+    Args:
+        first: Number of the first image.
+        last: One more than that of the last.
+        enough: Context patches that are enough.
+        width: Columns of patches.
+        blocks: Context block of each layout, ``(B, A, 4)``.
+        boxes: Its target blocks, ``(B, A, T, 4)``.
+        context: Written to, ``(B, P)``, bool.
+        targets: Written to, ``(B, T, P)``, bool.
+    """
+    for image in range(first, last):
+        best, most = 0, -1
+        for attempt in range(blocks.shape[1]):
+            paint(blocks[image, attempt], width, context[image])
+            for number in range(boxes.shape[2]):
+                box = boxes[image, attempt, number]
+                paint(box, width, targets[image, number])
+                context[image] &= ~targets[image, number]
+            count = context[image].sum()
+            if count > most:
+                best, most = attempt, count
+            if count >= enough:
+                break
+        if most >= enough:
+            continue
+        # even the best layout has too little: its targets give back their last patches
+        paint(blocks[image, best], width, context[image])
+        for number in range(boxes.shape[2]):
+            paint(boxes[image, best, number], width, targets[image, number])
+            context[image] &= ~targets[image, number]
+        for patch in range(context.shape[1] - 1, -1, -1):
+            if most < enough and not context[image, patch]:
+                most += 1
+                context[image, patch] = True
+                targets[image, :, patch] = False
+
+
+@compiled
+def paint(box, width, mask):
+    """Make a mask, ``(P,)``, True in a block alone."""
+    top, left, rows, columns = box
+    mask[:] = False
+    for row in range(top, top + rows):
+        mask[row * width + left : row * width + left + columns] = True
 
 
 def _truncate(masks: Tensor) -> Tensor:

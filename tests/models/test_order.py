@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dseq_mm.regions import order_regions
+from dseq_mm.models.mask_generators.order import order_regions
 from tests.regions.maps import uniforms
 
 RANK = torch.tensor([[[0, 0, 1], [2, 3, 1], [2, 3, 3]]])
