@@ -1,15 +1,17 @@
-"""From masks to the tensors of a plan: tokens in front, padding behind, on the host.
+"""From masks to the tensors of a plan, and places of tokens by index.
 
-Plain loops, compiled by numba.
+Tokens stand in front, padding behind. Loops are compiled by numba.
 
-Shape legend: ``R`` plan rows, ``P`` patches, ``S`` prediction steps, ``Lc`` context and
-``Lt`` target slots. Padding slots hold -1.
+Shape legend: ``B`` images, ``R`` plan rows, ``P`` patches, ``S`` prediction steps,
+``Lc`` context and ``Lt`` target slots, ``G`` targets of the largest group, ``D``
+channels. Padding slots hold -1.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .compiled import compiled
@@ -81,6 +83,32 @@ def pack_tokens(
     )
 
 
+def move_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
+    """Move tensors from the host to a device, in one copy that it does not wait for.
+
+    Args:
+        tensors: Of any types and shapes.
+        device: Where they are needed.
+
+    Returns:
+        The same there.
+    """
+    parts, places, size = [], [], 0
+    for tensor in tensors:
+        part = tensor.contiguous().flatten().view(torch.uint8)
+        places.append((size, size + len(part)))
+        parts.append(F.pad(part, (0, -len(part) % 8)))  # views want to be aligned
+        size += len(parts[-1])
+    together = torch.cat(parts)
+    if device.type == 'cuda':
+        together = together.pin_memory()
+    together = together.to(device, non_blocking=True)
+    return [
+        together[start:end].view(tensor.dtype).view(tensor.shape)
+        for (start, end), tensor in zip(places, tensors, strict=True)
+    ]
+
+
 @compiled
 def _pack(step, masks, num_steps, context_ids, context_step, target_ids, target_step):
     """Write the patches and steps of each row into its first slots."""
@@ -99,3 +127,82 @@ def _pack(step, masks, num_steps, context_ids, context_step, target_ids, target_
                     target_ids[row, slot] = patch
                     target_step[row, slot] = now + 1
                     slot += 1
+
+
+def group_sizes(target_step: Tensor, num_steps: int) -> Tensor:
+    """Count the targets of each step.
+
+    Args:
+        target_step: ``(R, Lt)``.
+        num_steps: ``S``.
+
+    Returns:
+        ``(R, S)``, int64.
+    """
+    steps = torch.arange(1, num_steps + 1, device=target_step.device)
+    return (target_step[:, None, :] == steps[:, None]).sum(-1)
+
+
+def group_slots(sizes: Tensor, longest: int) -> Tensor:
+    """Find the target slots of each step.
+
+    Args:
+        sizes: See :func:`group_sizes`, ``(R, S)``.
+        longest: ``G``.
+
+    Returns:
+        ``(R, S, G)``, -1 pads a group.
+    """
+    first = sizes.cumsum(-1) - sizes  # (R, S)
+    offset = torch.arange(longest, device=sizes.device)
+    return torch.where(offset < sizes[..., None], first[..., None] + offset, -1)
+
+
+def rolled_rows(target_step: Tensor, num_steps: int, longest: int) -> Tensor:
+    """Find what was computed for each target slot in an unrolled plan.
+
+    Args:
+        target_step: ``(R, Lt)``.
+        num_steps: ``S``.
+        longest: ``G``.
+
+    Returns:
+        Rows of ``(R * S * G, D)`` vectors, ``(R, Lt)``; any row at padding.
+    """
+    step = target_step.clamp(min=1) - 1  # (R, Lt)
+    sizes = group_sizes(target_step, num_steps)  # (R, S)
+    first = (sizes.cumsum(-1) - sizes).gather(1, step)  # (R, Lt)
+    slot = torch.arange(step.shape[1], device=step.device) - first
+    row = torch.arange(len(step), device=step.device)[:, None] * num_steps + step
+    return row * longest + slot.clamp(0, longest - 1)
+
+
+def patch_rows(ids: Tensor, num_patches: int, rows_per_sample: int) -> Tensor:
+    """Find the patches of each plan row among those of all images.
+
+    Args:
+        ids: Patch indices, ``(R, L)``.
+        num_patches: ``P``.
+        rows_per_sample: ``R / B``.
+
+    Returns:
+        Rows of ``(B * P, D)`` tokens, ``(R, L)``; patch 0 at padding.
+    """
+    image = torch.arange(len(ids), device=ids.device) // rows_per_sample
+    return image[:, None] * num_patches + ids.clamp(min=0)
+
+
+def mean_of_members(tokens: Tensor, member: Tensor) -> Tensor:
+    """Average tokens over sets of them.
+
+    Args:
+        tokens: ``(R, L, D)``; what is in no set may be anything, NaN too.
+        member: ``(R, S, L)``, bool.
+
+    Returns:
+        ``(R, S, D)``, zeros for an empty set.
+    """
+    # 0 * nan is nan: what is in no set must not even be multiplied
+    tokens = tokens.masked_fill(~member.any(1)[..., None], 0.0)
+    size = member.sum(-1, keepdim=True).clamp(min=1)
+    return member.to(tokens.dtype) @ tokens / size

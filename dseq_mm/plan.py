@@ -17,16 +17,18 @@ Shape legend: ``B`` images, ``R`` plan rows (``B * rows_per_sample``, sample-maj
 """
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from .packing import TokenCounts, pack_tokens
-from .visibility import Visibility, diagonal, real_slots
+from .movable import Movable
+from .packing import TokenCounts, group_sizes, group_slots, mean_of_members, pack_tokens
+from .visibility import Visibility
 
 
 @dataclass(frozen=True)
-class PredictionPlan:
+class PredictionPlan(Movable):
     """Who predicts what, from what, and when (DSeq-JEPA, Eq. 5; I-JEPA, Sec. 3).
 
     Build one with :meth:`from_ranks` or :meth:`from_masks`; the integers beside the
@@ -65,6 +67,10 @@ class PredictionPlan:
     rows_per_sample: int = 1
     context_sees_targets: bool = False
     log: dict[str, Tensor] = field(default_factory=dict, compare=False)
+    # see Movable; a changed copy begins without
+    _derived: dict[str, Any] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         if self.context_sees_targets and self.num_context_steps != 1:
@@ -139,30 +145,6 @@ class PredictionPlan:
         targets = rank[:, None] == torch.arange(1, num_ranks)[:, None]  # (R, S, P)
         return cls.from_masks(context, targets, num_ranks - 1)
 
-    def to(self, device: torch.device) -> 'PredictionPlan':
-        """Move the plan to a device, in one copy that the host does not wait for.
-
-        Args:
-            device: Where the model is.
-
-        Returns:
-            The plan there; what it logs stays.
-        """
-        names = ('context_ids', 'context_step', 'target_ids', 'target_step')
-        tensors = [getattr(self, name) for name in names]
-        if self.context_ids.device == device:
-            return self
-        together = torch.cat([tensor.flatten() for tensor in tensors])
-        if device.type == 'cuda' and not together.is_cuda:
-            together = together.pin_memory()
-        together = together.to(device, non_blocking=True)
-        parts = together.split([tensor.numel() for tensor in tensors])
-        moved = {
-            name: part.view(tensor.shape)
-            for name, part, tensor in zip(names, parts, tensors, strict=True)
-        }
-        return replace(self, **moved)
-
     @property
     def num_samples(self) -> int:
         """``B``, the number of images that the plan is for."""
@@ -185,12 +167,7 @@ class PredictionPlan:
         Returns:
             Visibility over ``(R, K + Lc)`` slots.
         """
-        copies = torch.arange(class_copies, device=self.context_step.device)
-        copies = copies.expand(len(self.context_step), -1)  # (R, K)
-        step = torch.cat([copies, self.context_step], dim=1)  # (R, K + Lc)
-        visible = (step[:, None, :] <= step[:, :, None]) & (step[:, None, :] >= 0)
-        real = self.tokens.context + len(step) * class_copies
-        return Visibility(visible | diagonal(visible), real_slots(step >= 0, real))
+        return self._context_sight(class_copies).visibility()
 
     def predictor_visibility(self) -> Visibility:
         """Tell who sees whom in the predictor: context tokens first, then targets.
@@ -198,23 +175,8 @@ class PredictionPlan:
         Returns:
             Visibility over ``(R, Lc + Lt)`` slots.
         """
-        context, target = self.context_step, self.target_step
-        is_target = torch.cat(
-            [torch.zeros_like(context), torch.ones_like(target)], dim=1
-        ).bool()
-        step = torch.cat([context, target], dim=1)  # (R, Lc + Lt)
-        query, key = step[:, :, None], step[:, None, :]
-        query_is_target, key_is_target = is_target[:, :, None], is_target[:, None, :]
-        context_sees_context = ~query_is_target & ~key_is_target & (key <= query)
-        target_sees_context = query_is_target & ~key_is_target & (key < query)
-        target_sees_target = query_is_target & key_is_target & (key == query)
-        visible = context_sees_context | target_sees_context | target_sees_target
-        if self.context_sees_targets:
-            assert self.num_steps == 1, 'exact mode runs on unrolled plans'
-            visible = visible | (~query_is_target & key_is_target & (query >= 0))
-        visible = (visible & (key >= 0)) | diagonal(visible)
-        real = self.tokens.context + self.tokens.target
-        return Visibility(visible, real_slots(step >= 0, real))
+        assert self.num_steps == 1 or not self.context_sees_targets, 'unroll it before'
+        return self._predictor_sight().visibility()
 
     def unroll(self) -> 'PredictionPlan':
         """Turn one plan of ``S`` steps into ``S`` plans of one step each.
@@ -227,10 +189,15 @@ class PredictionPlan:
         """
         if self.num_steps == 1:
             return self
+        return self._once('unrolled', self._unroll)
+
+    def _unroll(self) -> 'PredictionPlan':
         steps = torch.arange(1, self.num_steps + 1, device=self.context_step.device)
         context_step = self.context_step[:, None, :]  # (R, 1, Lc)
         seen = (context_step >= 0) & (context_step < steps[:, None])  # (R, S, Lc)
-        slots = self._group_slots()  # (R, S, G)
+        slots = group_slots(
+            group_sizes(self.target_step, self.num_steps), self.group_length
+        )  # (R, S, G)
         rows = torch.arange(len(slots), device=slots.device)[:, None, None]
         ids = torch.where(slots >= 0, self.target_ids[rows, slots.clamp(min=0)], -1)
         # all (R, S, L) -> (R * S, L)
@@ -258,18 +225,10 @@ class PredictionPlan:
         """
         if self.num_steps == 1:
             return unrolled
-        num_rows, num_targets = self.target_step.shape
-        step = self.target_step.clamp(min=1) - 1  # (R, Lt)
-        sizes = self._group_sizes()  # (R, S)
-        first = (sizes.cumsum(-1) - sizes).gather(1, step)  # (R, Lt)
-        slot = torch.arange(num_targets, device=step.device) - first
-        row = (
-            torch.arange(num_rows, device=step.device)[:, None] * self.num_steps + step
-        )
-        index = row * unrolled.shape[1] + slot.clamp(0, unrolled.shape[1] - 1)
+        rows = self._rolled_rows()
         # (R * S, G, D) -> (R * S * G, D) -> (R * Lt, D) -> (R, Lt, D)
-        taken = unrolled.flatten(0, 1).index_select(0, index.flatten())
-        return taken.unflatten(0, index.shape)
+        taken = unrolled.flatten(0, 1).index_select(0, rows.flatten())
+        return taken.unflatten(0, rows.shape)
 
     def gather(self, tokens: Tensor, ids: Tensor) -> Tensor:
         """Take tokens of each plan row from its image.
@@ -281,10 +240,9 @@ class PredictionPlan:
         Returns:
             ``(R, L, D)``; padding slots repeat patch 0.
         """
-        rows = torch.arange(len(ids), device=ids.device) // self.rows_per_sample
-        index = rows[:, None] * self.num_patches + ids.clamp(min=0)  # (R, L)
+        rows = self._patch_rows(ids)
         # (B, P, D) -> (B * P, D) -> (R * L, D) -> (R, L, D)
-        taken = tokens.flatten(0, 1).index_select(0, index.flatten())
+        taken = tokens.flatten(0, 1).index_select(0, rows.flatten())
         return taken.unflatten(0, ids.shape)
 
     def target_weights(self) -> Tensor:
@@ -297,7 +255,10 @@ class PredictionPlan:
         Returns:
             ``(R, Lt)``, float32, zero at padding; they sum to one.
         """
-        sizes = self._group_sizes()  # (R, S)
+        return self._once('weights', self._target_weights)
+
+    def _target_weights(self) -> Tensor:
+        sizes = group_sizes(self.target_step, self.num_steps)  # (R, S)
         groups = (sizes > 0).view(self.num_samples, -1).sum(-1)  # (R, S) -> (B,)
         groups = groups.repeat_interleave(self.rows_per_sample)[:, None]  # (R, 1)
         size = sizes.gather(1, self.target_step.clamp(min=1) - 1)  # (R, Lt)
@@ -317,7 +278,7 @@ class PredictionPlan:
         """
         steps = torch.arange(1, self.num_steps + 1, device=tokens.device)
         member = self.target_step[:, None, :] == steps[:, None]  # (R, S, Lt)
-        pooled = _mean(tokens, member)
+        pooled = mean_of_members(tokens, member)
         # (R, S, D) -> (B, R / B * S, D): of R / B and S one is 1
         return pooled.reshape(self.num_samples, -1, tokens.shape[-1])
 
@@ -331,7 +292,7 @@ class PredictionPlan:
         Returns:
             ``(B, R / B, D)``: one vector per image, or per step if unrolled.
         """
-        pooled = _mean(tokens, (self.context_ids >= 0)[:, None])
+        pooled = mean_of_members(tokens, (self.context_ids >= 0)[:, None])
         # (R, 1, D) -> (B, R / B, D)
         return pooled.reshape(self.num_samples, -1, tokens.shape[-1])
 
@@ -363,23 +324,3 @@ class PredictionPlan:
         seen = self.context_step[:, :, None] < self.target_step[:, None, :]
         if (overlap & seen).any():
             raise ValueError('a target is visible as context at its own step')
-
-    def _group_sizes(self) -> Tensor:
-        """Number of targets of each step, ``(R, S)``."""
-        steps = torch.arange(1, self.num_steps + 1, device=self.target_step.device)
-        return (self.target_step[:, None, :] == steps[:, None]).sum(-1)
-
-    def _group_slots(self) -> Tensor:
-        """Target slots of each step, ``(R, S, G)``, -1 pads a group."""
-        sizes = self._group_sizes()
-        first = sizes.cumsum(-1) - sizes  # (R, S)
-        offset = torch.arange(self.group_length, device=sizes.device)
-        return torch.where(offset < sizes[..., None], first[..., None] + offset, -1)
-
-
-def _mean(tokens: Tensor, member: Tensor) -> Tensor:
-    """Mean of ``(R, L, D)`` over each set of ``(R, S, L)``, ``(R, S, D)``."""
-    # 0 * nan is nan: what is in no set must not even be multiplied
-    tokens = tokens.masked_fill(~member.any(1)[..., None], 0.0)
-    size = member.sum(-1, keepdim=True).clamp(min=1)
-    return member.to(tokens.dtype) @ tokens / size

@@ -17,14 +17,33 @@ class Visibility(NamedTuple):
     pad only inside attention, so padding costs next to nothing.
 
     Args:
-        mask: ``(R, L, L)``, bool, True where the row's token sees the column's. The
-            diagonal is True, so that a padding query is well defined.
+        mask: ``(R, L, L)``, bool, True where the row's token sees the column's; or
+            :meth:`additive`. The diagonal is True, so that a padding query is well
+            defined.
         slots: Place of each real token among the ``R * L`` slots, ``(T,)``, or None
             if tokens are kept padded.
     """
 
     mask: Tensor
     slots: Tensor | None = None
+
+    def additive(self, dtype: torch.dtype) -> 'Visibility':
+        """Write the mask as attention adds it to its scores.
+
+        That is done once for all layers: attention would do it in each.
+
+        Args:
+            dtype: That of the queries.
+
+        Returns:
+            The same with a mask of 0 and minus infinity, its rows aligned to 16 numbers
+            as fused kernels want them.
+        """
+        rows, length = self.mask.shape[:2]
+        room = -(-length // 16) * 16
+        bias = self.mask.new_full((rows, length, room), -torch.inf, dtype=dtype)
+        bias = bias[..., :length].masked_fill_(self.mask, 0.0)
+        return self._replace(mask=bias)
 
     def pad(self, tokens: Tensor) -> Tensor:
         """Put packed tokens into their slots.
@@ -74,13 +93,82 @@ def real_slots(real: Tensor, count: int) -> Tensor:
     return slots.scatter_(0, place, index)[:count]
 
 
-def diagonal(visible: Tensor) -> Tensor:
-    """Make the identity over the last two axes of a mask.
+class Sight(NamedTuple):
+    """What decides who sees whom, as numbers of each slot; small, so made on the host.
+
+    A token sees another if that opens no later than its own limit, or if both are of
+    one group.
 
     Args:
-        visible: ``(R, L, L)``.
+        opens: From when on others may see the token, ``(R, L)``, int32.
+        limit: How far the token sees, ``(R, L)``, int32.
+        group: Tokens that see each other, ``(R, L)``, int32; a negative group is that
+            of one slot, which sees itself.
+        slots: See :class:`Visibility`.
+    """
+
+    opens: Tensor
+    limit: Tensor
+    group: Tensor
+    slots: Tensor
+
+    def visibility(self) -> Visibility:
+        """Write it out for each pair of slots.
+
+        Returns:
+            Visibility over ``(R, L)`` slots.
+        """
+        mask = self.opens[:, None, :] <= self.limit[:, :, None]  # (R, L, L)
+        mask |= self.group[:, None, :] == self.group[:, :, None]
+        return Visibility(mask, self.slots)
+
+
+_NEVER = torch.iinfo(torch.int32).max
+
+
+def context_sight(step: Tensor, count: int) -> Sight:
+    """Let each token see those of its own step and of earlier ones.
+
+    Args:
+        step: ``(R, L)``, -1 at padding.
+        count: How many slots are no padding.
 
     Returns:
-        ``(L, L)``, bool.
+        Padding is seen by nothing and sees itself.
     """
-    return torch.eye(visible.shape[-1], dtype=torch.bool, device=visible.device)
+    limit = step.int()
+    opens = limit.masked_fill(step < 0, _NEVER)
+    return Sight(opens, limit, _alone(step), real_slots(step >= 0, count))
+
+
+def predictor_sight(
+    context_step: Tensor, target_step: Tensor, both_ways: bool, count: int
+) -> Sight:
+    """Let targets of a step see each other and the context of earlier steps.
+
+    Args:
+        context_step: ``(R, Lc)``, -1 at padding.
+        target_step: ``(R, Lt)``, -1 at padding, steps from 1.
+        both_ways: Let context see the targets, too: of a plan of one step.
+        count: How many slots are no padding.
+
+    Returns:
+        That of the context, then of the targets, ``Lc + Lt`` slots.
+    """
+    step = torch.cat([context_step, target_step], dim=1)
+    is_target = torch.arange(step.shape[1], device=step.device) >= context_step.shape[1]
+    alone = _alone(step)
+    if both_ways:
+        limit = torch.where(step >= 0, 1, -1)  # all that is no padding
+        opens, group = torch.where(step >= 0, step, _NEVER), alone
+    else:
+        limit = torch.where(is_target, step - 1, step)
+        opens = torch.where(is_target | (step < 0), _NEVER, step)
+        group = torch.where(is_target & (step > 0), step.int(), alone)
+    return Sight(opens.int(), limit.int(), group, real_slots(step >= 0, count))
+
+
+def _alone(step: Tensor) -> Tensor:
+    """Groups of one slot each, ``(R, L)``."""
+    slot = torch.arange(step.shape[1], dtype=torch.int32, device=step.device)
+    return (-1 - slot).expand_as(step)

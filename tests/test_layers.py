@@ -10,7 +10,8 @@ ROOT = Path(dseq_mm.__file__).parent
 FLOORS = (
     {'version', 'compiled', 'randomness', 'visibility', 'utils'},
     {'blocks', 'clock', 'packing', 'registry'},
-    {'plan', 'regions'},
+    {'movable', 'regions'},
+    {'plan'},
     {'data', 'transfer', 'visualization'},
     {'models'},
     {'engine'},

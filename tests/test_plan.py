@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -246,3 +248,66 @@ def test_pooling_is_the_mean_of_each_group_and_of_each_context(unrolled):
 def test_ranks_of_another_shape_or_type_are_refused(rank):
     with pytest.raises(ValueError, match=r'ranks are int64.*\(R, P\)'):
         PredictionPlan.from_ranks(rank, 3)
+
+
+@quick
+@given(PLANS)
+def test_a_moved_plan_has_all_that_is_derived_of_it(plan):
+    here, there = replace(plan), plan.to(torch.device('cpu', 0))
+    assert there is not plan
+    tokens = torch.rand(plan.num_samples, plan.num_patches, 2)
+    for one, other in ((here, there), (here.unroll(), there.unroll())):
+        for copies in (0, one.num_context_steps):
+            assert_same(
+                one.context_visibility(copies), other.context_visibility(copies)
+            )
+        assert_same(one.predictor_visibility(), other.predictor_visibility())
+        for name in ('context_ids', 'target_ids'):
+            ours = one.gather(tokens, getattr(one, name))
+            assert torch.equal(ours, other.gather(tokens, getattr(other, name)))
+        assert torch.equal(one.target_weights(), other.target_weights())
+
+
+def assert_same(one, other):
+    assert torch.equal(one.mask, other.mask) and torch.equal(one.slots, other.slots)
+
+
+def test_the_exact_predictor_moves_with_its_plan():
+    targets = torch.tensor([[[0, 1, 1, 0], [0, 0, 1, 0]]]) > 0
+    context = torch.tensor([[0, -1, -1, 0]])
+    plan = PredictionPlan.from_masks(context, targets, 1, context_sees_targets=True)
+    there = plan.to(torch.device('cpu', 0))
+    assert_same(
+        plan.unroll().predictor_visibility(), there.unroll().predictor_visibility()
+    )
+    made = torch.arange(4.0).view(2, 2, 1)
+    assert torch.equal(plan.roll(made), there.roll(made))
+
+
+def test_a_changed_plan_derives_anew():
+    plan = PredictionPlan.from_ranks(torch.tensor([[0, 1, 1, 2], [0, 1, 1, 1]]), 3)
+    weights = plan.target_weights()
+    assert plan.target_weights() is weights
+    single = replace(plan, rows_per_sample=2).target_weights()  # both rows of one image
+    torch.testing.assert_close(
+        single[single > 0], torch.tensor([6, 6, 6, 9, 9, 9]) ** -1.0
+    )
+    one = replace(plan, target_step=plan.target_step.clamp(max=1))
+    assert not torch.equal(one.target_weights(), weights)
+
+
+def test_a_context_step_out_of_range_is_refused():
+    with pytest.raises(ValueError, match='context_step 2 must lie below .*=2'):
+        PredictionPlan.from_masks(
+            torch.tensor([[0, 2]]), torch.ones(1, 1, 2, dtype=torch.bool), 2
+        )
+
+
+@quick
+@given(PLANS, st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+def test_an_additive_mask_says_the_same(plan, dtype):
+    visible = plan.predictor_visibility()
+    bias = visible.additive(dtype).mask
+    assert bias.dtype == dtype and bias.stride(-2) % 16 == 0
+    assert torch.equal(bias == 0, visible.mask)
+    assert torch.equal(bias == -torch.inf, ~visible.mask)

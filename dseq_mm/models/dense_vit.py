@@ -79,9 +79,10 @@ class DenseViT(JEPAViT):
             patch_size=patch_size,
             out_indices=list(out_indices),  # the host changes the list in place
             out_type=out_type,
+            with_cp=with_cp,
             **kwargs,
         )
-        self.window_size, self.with_cp = window_size, with_cp
+        self.window_size = window_size
         self.dtype, self.norm_all = dtype, norm_all
         self._check_blocks(self.out_indices)
         self.global_blocks = self._check_blocks(

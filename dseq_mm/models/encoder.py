@@ -24,6 +24,7 @@ from .layers import (
     MaskedEncoderLayer,
     apply_init_cfg,
     init_transformer,
+    run_layers,
     sincos_position_embedding,
 )
 
@@ -72,6 +73,7 @@ class JEPAViT(VisionTransformer):
         patch_init_std: The same of the patch embedding. 0.02 suits 16 px; small patches
             need more, else their content drowns in their position embedding and
             positions are all that is learnt.
+        with_cp: Recompute the blocks in the backward pass, which saves memory.
         **kwargs: Everything else that mmpretrain's VisionTransformer takes.
 
     Raises:
@@ -91,6 +93,7 @@ class JEPAViT(VisionTransformer):
         out_type: str = 'raw',
         init_std: float = 0.02,
         patch_init_std: float = 0.02,
+        with_cp: bool = False,
         **kwargs,
     ) -> None:
         check_counts(self, patch_size=patch_size)
@@ -110,6 +113,7 @@ class JEPAViT(VisionTransformer):
             **kwargs,
         )
         self.init_std, self.patch_init_std = init_std, patch_init_std
+        self.with_cp = with_cp
         self.num_heads = self.arch_settings['num_heads']
         self.layers = ModuleList(
             self.layer_type(**config) for config in self._layer_configs(kwargs)
@@ -168,10 +172,8 @@ class JEPAViT(VisionTransformer):
         visible = plan.context_visibility(copies)
         if self.training and self.drops_paths:
             visible = visible._replace(slots=None)  # drop path drops whole rows
-        tokens = visible.pack(tokens)  # (T, D)
-        for layer in self.layers:
-            tokens = layer(tokens, visible)
-        return visible.pad(self._final_norm(tokens))[:, copies:]
+        tokens = run_layers(self.layers, tokens, visible, self.with_cp)
+        return self._final_norm(tokens)[:, copies:]
 
     def encode(
         self,

@@ -7,6 +7,9 @@ Shape legend: ``R`` plan rows, ``L`` token slots, ``T`` real tokens of all rows,
 channels, ``h`` heads, ``d = D / h``.
 """
 
+import contextlib
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule, PretrainedInit, initialize
@@ -16,9 +19,19 @@ from mmpretrain.models.utils import (
     build_2d_sincos_position_embedding,
 )
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.checkpoint import checkpoint
 
 from ..utils.values import check_counts, check_rates
 from ..visibility import Visibility
+
+#: Kernels of masked attention. cuDNN's is left out: its backward pass gives NaN with a
+#: mask of some lengths (PyTorch's issue 196678).
+KERNELS = [
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
 
 
 class MaskedAttention(MultiheadAttention):
@@ -37,13 +50,14 @@ class MaskedAttention(MultiheadAttention):
         qkv = self.qkv(x)
         qkv = qkv if visible is None else visible.pad(qkv)  # (R, L, 3 * D)
         query, key, value = self._split_heads(qkv)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=None if visible is None else visible.mask[:, None],
-            dropout_p=self.attn_drop if self.training else 0.0,
-        )
+        with contextlib.nullcontext() if visible is None else sdpa_kernel(KERNELS):
+            mixed = F.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=None if visible is None else visible.mask[:, None],
+                dropout_p=self.attn_drop if self.training else 0.0,
+            )
         # (R, h, L, d) -> (R, L, h * d)
         mixed = mixed.transpose(1, 2).flatten(2)
         mixed = mixed if visible is None else visible.pack(mixed)  # (T, D)
@@ -64,11 +78,12 @@ class MaskedAttention(MultiheadAttention):
             scores = query @ key.transpose(-2, -1)  # (R, h, 1, L)
         return (scores * self.head_dims**-0.5).softmax(-1).mean(1).squeeze(1)
 
-    def _split_heads(self, qkv: Tensor) -> Tensor:
-        """Queries, keys and values, ``(3, R, h, L, d)``."""
-        # (R, L, 3 * D) -> (R, L, 3, h, d) -> (3, R, h, L, d)
-        qkv = qkv.unflatten(-1, (3, self.num_heads, self.head_dims))
-        return qkv.permute(2, 0, 3, 1, 4)
+    def _split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each ``(R, h, L, d)``."""
+        # (R, L, 3 * D) -> (R, L, 3, h, d) -> three of (R, L, h, d)
+        parts = qkv.unflatten(-1, (3, self.num_heads, self.head_dims)).unbind(2)
+        query, key, value = (part.transpose(1, 2) for part in parts)
+        return query, key, value
 
 
 class MaskedEncoderLayer(TransformerEncoderLayer):
@@ -139,6 +154,37 @@ class MaskedEncoderLayer(TransformerEncoderLayer):
         """
         x = x + self.attn(self.ln1(x), visible)
         return self.ffn(self.ln2(x), identity=x)
+
+
+def run_layers(
+    layers: Iterable[nn.Module],
+    tokens: Tensor,
+    visible: Visibility,
+    with_cp: bool = False,
+) -> Tensor:
+    """Run transformer layers on the real tokens of a plan.
+
+    Args:
+        layers: The layers.
+        tokens: ``(R, L, D)``.
+        visible: Who sees whom.
+        with_cp: Recompute each layer in the backward pass instead of keeping what it
+            needs there.
+
+    Returns:
+        ``(R, L, D)``, zero at padding.
+    """
+    kind, dtype = tokens.device.type, tokens.dtype
+    if torch.is_autocast_enabled(kind) and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype(kind)
+    visible = visible.additive(dtype)
+    tokens = visible.pack(tokens)  # (T, D)
+    for layer in layers:
+        if with_cp and torch.is_grad_enabled():
+            tokens = checkpoint(layer, tokens, visible, use_reentrant=False)
+        else:
+            tokens = layer(tokens, visible)
+    return visible.pad(tokens)
 
 
 def sincos_position_embedding(

@@ -16,6 +16,7 @@ from .layers import (
     MaskedEncoderLayer,
     apply_init_cfg,
     init_transformer,
+    run_layers,
     sincos_position_embedding,
 )
 
@@ -38,6 +39,7 @@ class JEPAPredictor(BaseModule):
         mlp_ratio: Hidden channels of a layer's MLP over ``predictor_dims``.
         init_std: Deviation of the initial weights, see :class:`JEPAViT`.
         norm_cfg: Normalization layer.
+        with_cp: Recompute the layers in the backward pass, which saves memory.
         init_cfg: Initialization config.
 
     Raises:
@@ -55,9 +57,11 @@ class JEPAPredictor(BaseModule):
         mlp_ratio: float = 4.0,
         init_std: float = 0.02,
         norm_cfg: dict | None = None,
+        with_cp: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.with_cp = with_cp
         check_counts(
             self,
             embed_dims=embed_dims,
@@ -139,8 +143,5 @@ class JEPAPredictor(BaseModule):
         target = self.mask_token + positions[plan.target_ids.clamp(min=0)]
         tokens = torch.cat([context, target.to(context.dtype)], dim=1)
         visible = plan.predictor_visibility()
-        tokens = visible.pack(tokens)  # (T, Dp)
-        for layer in self.layers:
-            tokens = layer(tokens, visible)
-        tokens = visible.pad(tokens)  # (R, Lc + Lt, Dp)
+        tokens = run_layers(self.layers, tokens, visible, self.with_cp)
         return self.project(self.norm(tokens[:, num_context:]))

@@ -14,14 +14,20 @@ from dseq_mm.utils import command
 
 ROOT = Path(__file__).resolve().parents[2]
 ALGORITHM = 'dseq_mm/models/jepa.py'
-SHARED = ['plan', 'packing', 'visibility', 'clock', 'models/encoder']
+SHARED = ['plan', 'movable', 'packing', 'visibility', 'compiled', 'blocks', 'clock']
+SHARED += ['models/encoder']
 SHARED += ['models/predictor', 'models/layers', 'models/ema', 'models/parts']
 SHARED += ['models/heads/latent', 'models/mask_generators/base']
 METHODS = {
     'I-JEPA': ('IJEPA', ['models/mask_generators/multi_block']),
     'DSeq-JEPA': (
         'DSeqJEPA',
-        ['models/mask_generators/discriminative', 'models/saliency', 'regions'],
+        [
+            'models/mask_generators/discriminative',
+            'models/mask_generators/order',
+            'models/saliency',
+            'regions',
+        ],
     ),
     'C-JEPA': (
         'CJEPA',
