@@ -96,17 +96,20 @@ def move_together(tensors: list[Tensor], device: torch.device) -> list[Tensor]:
     parts, places, size = [], [], 0
     for tensor in tensors:
         part = tensor.contiguous().flatten().view(torch.uint8)
-        places.append((size, size + len(part)))
-        parts.append(F.pad(part, (0, -len(part) % 8)))  # views want to be aligned
+        places.append(size)
+        parts.append(F.pad(part, (0, -len(part) % 8)))  # each begins at a whole number
         size += len(parts[-1])
     together = torch.cat(parts)
     if device.type == 'cuda':
         together = together.pin_memory()
     together = together.to(device, non_blocking=True)
-    return [
-        together[start:end].view(tensor.dtype).view(tensor.shape)
-        for (start, end), tensor in zip(places, tensors, strict=True)
-    ]
+    storage, moved = together.untyped_storage(), []
+    for start, tensor in zip(places, tensors, strict=True):
+        # no views of one base: a compiler would ask how they are related
+        there = torch.empty(0, dtype=tensor.dtype, device=device)
+        shape = tensor.shape, tensor.new_empty(tensor.shape).stride()
+        moved.append(there.set_(storage, start // tensor.element_size(), *shape))
+    return moved
 
 
 @compiled

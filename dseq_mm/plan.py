@@ -167,7 +167,7 @@ class PredictionPlan(Movable):
         Returns:
             Visibility over ``(R, K + Lc)`` slots.
         """
-        return self._context_sight(class_copies).visibility()
+        return self._context_sight(class_copies).visibility(self.num_context_steps == 1)
 
     def predictor_visibility(self) -> Visibility:
         """Tell who sees whom in the predictor: context tokens first, then targets.
@@ -176,7 +176,7 @@ class PredictionPlan(Movable):
             Visibility over ``(R, Lc + Lt)`` slots.
         """
         assert self.num_steps == 1 or not self.context_sees_targets, 'unroll it before'
-        return self._predictor_sight().visibility()
+        return self._predictor_sight().visibility(self.context_sees_targets)
 
     def unroll(self) -> 'PredictionPlan':
         """Turn one plan of ``S`` steps into ``S`` plans of one step each.

@@ -7,6 +7,7 @@ rows, ``D`` channels.
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -22,10 +23,13 @@ class Visibility(NamedTuple):
             defined.
         slots: Place of each real token among the ``R * L`` slots, ``(T,)``, or None
             if tokens are kept padded.
+        starts: Where each row begins among the real tokens, and where the last one
+            ends, ``(R + 1,)``, int32; None where something is hidden inside of a row.
     """
 
     mask: Tensor
     slots: Tensor | None = None
+    starts: Tensor | None = None
 
     def additive(self, dtype: torch.dtype) -> 'Visibility':
         """Write the mask as attention adds it to its scores.
@@ -90,7 +94,7 @@ def real_slots(real: Tensor, count: int) -> Tensor:
     place = torch.where(flat, flat.cumsum(0) - 1, count)
     slots = torch.empty(count + 1, dtype=torch.int64, device=real.device)
     index = torch.arange(len(flat), device=real.device)
-    return slots.scatter_(0, place, index)[:count]
+    return slots.scatter_(0, place, index)[:count].clone()
 
 
 class Sight(NamedTuple):
@@ -105,22 +109,27 @@ class Sight(NamedTuple):
         group: Tokens that see each other, ``(R, L)``, int32; a negative group is that
             of one slot, which sees itself.
         slots: See :class:`Visibility`.
+        starts: See :class:`Visibility`.
     """
 
     opens: Tensor
     limit: Tensor
     group: Tensor
     slots: Tensor
+    starts: Tensor
 
-    def visibility(self) -> Visibility:
+    def visibility(self, whole: bool) -> Visibility:
         """Write it out for each pair of slots.
+
+        Args:
+            whole: Whether all real tokens of a row see each other.
 
         Returns:
             Visibility over ``(R, L)`` slots.
         """
         mask = self.opens[:, None, :] <= self.limit[:, :, None]  # (R, L, L)
         mask |= self.group[:, None, :] == self.group[:, :, None]
-        return Visibility(mask, self.slots)
+        return Visibility(mask, self.slots, self.starts if whole else None)
 
 
 _NEVER = torch.iinfo(torch.int32).max
@@ -138,7 +147,7 @@ def context_sight(step: Tensor, count: int) -> Sight:
     """
     limit = step.int()
     opens = limit.masked_fill(step < 0, _NEVER)
-    return Sight(opens, limit, _alone(step), real_slots(step >= 0, count))
+    return Sight(opens, limit, _alone(step), *_places(step >= 0, count))
 
 
 def predictor_sight(
@@ -165,10 +174,16 @@ def predictor_sight(
         limit = torch.where(is_target, step - 1, step)
         opens = torch.where(is_target | (step < 0), _NEVER, step)
         group = torch.where(is_target & (step > 0), step.int(), alone)
-    return Sight(opens.int(), limit.int(), group, real_slots(step >= 0, count))
+    return Sight(opens.int(), limit.int(), group, *_places(step >= 0, count))
 
 
 def _alone(step: Tensor) -> Tensor:
     """Groups of one slot each, ``(R, L)``."""
     slot = torch.arange(step.shape[1], dtype=torch.int32, device=step.device)
     return (-1 - slot).expand_as(step)
+
+
+def _places(real: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Slots and starts of the real tokens, see :class:`Visibility`."""
+    starts = F.pad(real.sum(1).cumsum(0), (1, 0))  # (R + 1,)
+    return real_slots(real, count), starts.int()

@@ -74,6 +74,8 @@ class JEPAViT(VisionTransformer):
             need more, else their content drowns in their position embedding and
             positions are all that is learnt.
         with_cp: Recompute the blocks in the backward pass, which saves memory.
+        varlen: Attend without padding where nothing is hidden inside of a row, as in
+            I-JEPA; on a CUDA device in half precision, without dropout of attention.
         **kwargs: Everything else that mmpretrain's VisionTransformer takes.
 
     Raises:
@@ -94,6 +96,7 @@ class JEPAViT(VisionTransformer):
         init_std: float = 0.02,
         patch_init_std: float = 0.02,
         with_cp: bool = False,
+        varlen: bool = False,
         **kwargs,
     ) -> None:
         check_counts(self, patch_size=patch_size)
@@ -113,7 +116,7 @@ class JEPAViT(VisionTransformer):
             **kwargs,
         )
         self.init_std, self.patch_init_std = init_std, patch_init_std
-        self.with_cp = with_cp
+        self.with_cp, self.varlen = with_cp, varlen
         self.num_heads = self.arch_settings['num_heads']
         self.layers = ModuleList(
             self.layer_type(**config) for config in self._layer_configs(kwargs)
@@ -171,8 +174,9 @@ class JEPAViT(VisionTransformer):
         tokens = self.pre_norm(self.drop_after_pos(tokens))
         visible = plan.context_visibility(copies)
         if self.training and self.drops_paths:
-            visible = visible._replace(slots=None)  # drop path drops whole rows
-        tokens = run_layers(self.layers, tokens, visible, self.with_cp)
+            # drop path drops whole rows
+            visible = visible._replace(slots=None, starts=None)
+        tokens = run_layers(self.layers, tokens, visible, self.with_cp, self.varlen)
         return self._final_norm(tokens)[:, copies:]
 
     def encode(
@@ -221,7 +225,9 @@ class JEPAViT(VisionTransformer):
             mode=self.interpolate_mode,
             num_extra_tokens=self.num_extra_tokens,
         )
-        return tokens + positions[:, self.num_extra_tokens :], tuple(grid)
+        # the host's embedding is a view of (B, D, H, W)
+        tokens = (tokens + positions[:, self.num_extra_tokens :]).contiguous()
+        return tokens, tuple(grid)
 
     def _final_norm(self, tokens: Tensor) -> Tensor:
         return self.ln1(tokens) if self.final_norm else tokens

@@ -21,7 +21,7 @@ from ..registry import MODELS
 from ..transfer.warm_start import warm_start
 from .ema import build_target_encoder
 from .encoder import EncodedImage
-from .layers import as_float32
+from .layers import as_float32, compile_all_layers
 from .mask_generators.base import MaskGenerator
 from .parts import add_to_log, build_part, check_plan, split_log
 
@@ -48,6 +48,8 @@ class JEPA(BaseSelfSupervisor):
             what else it has in the same shapes, a backbone the encoders.
         unrolled: Re-encode the context of each step with full attention (the literal
             Eq. 5, about twice the cost) instead of one pass.
+        compile_layers: Compile the transformer layers by ``torch.compile``, for any
+            number of tokens at once: one graph for each encoder and the predictor.
         data_preprocessor: As in mmpretrain.
         init_cfg: As in mmpretrain.
 
@@ -74,6 +76,7 @@ class JEPA(BaseSelfSupervisor):
         target_encoder: dict | None = None,
         warm_start: str | None = None,
         unrolled: bool = False,
+        compile_layers: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -110,6 +113,8 @@ class JEPA(BaseSelfSupervisor):
         self.warm_start = warm_start
         self.unrolled = unrolled
         self.clock: TrainingClock | None = None
+        if compile_layers:
+            compile_all_layers(self)
 
     def init_weights(self) -> None:
         """Initialize the parts; each EMA copy starts as what it averages.
@@ -164,9 +169,8 @@ class JEPA(BaseSelfSupervisor):
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             plan = self.mask_generator(encoded, sample_idx, clock, self.latent_loss)
         check_plan(plan, self.mask_generator)
+        plan = plan.unroll() if self.unrolled else plan
         plan = plan.to(inputs.device)
-        if self.unrolled:
-            plan = plan.unroll()
         context = self.encode_context(inputs, plan)  # (R, Lc, D)
         prediction = self.neck(context, plan)  # (R, Lt, D)
         target = self.targets(encoded, plan)  # (R, Lt, D)

@@ -9,6 +9,7 @@ channels, ``h`` heads, ``d = D / h``.
 
 import contextlib
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,11 @@ from torch.utils.checkpoint import checkpoint
 
 from ..utils.values import check_counts, check_rates
 from ..visibility import Visibility
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # before PyTorch 2.10
+    varlen_attn = None  # type: ignore[assignment]
 
 #: Kernels of masked attention. cuDNN's is left out: its backward pass gives NaN with a
 #: mask of some lengths (PyTorch's issue 196678).
@@ -48,6 +54,9 @@ class MaskedAttention(MultiheadAttention):
             The shape of ``x``.
         """
         qkv = self.qkv(x)
+        if visible is not None and visible.starts is not None:
+            mixed = self._attend_packed(qkv, visible.starts, visible.mask.shape[1])
+            return self.out_drop(self.gamma1(self.proj_drop(self.proj(mixed))))
         qkv = qkv if visible is None else visible.pad(qkv)  # (R, L, 3 * D)
         query, key, value = self._split_heads(qkv)
         with contextlib.nullcontext() if visible is None else sdpa_kernel(KERNELS):
@@ -62,6 +71,23 @@ class MaskedAttention(MultiheadAttention):
         mixed = mixed.transpose(1, 2).flatten(2)
         mixed = mixed if visible is None else visible.pack(mixed)  # (T, D)
         return self.out_drop(self.gamma1(self.proj_drop(self.proj(mixed))))
+
+    def _attend_packed(self, qkv: Tensor, starts: Tensor, longest: int) -> Tensor:
+        """Attend within each row of packed tokens, ``(T, 3 * D) -> (T, D)``."""
+        if self.training and self.attn_drop:
+            raise ValueError('varlen=True has no dropout of attention: leave one out')
+        if varlen_attn is None or not qkv.is_cuda or qkv.element_size() != 2:
+            raise ValueError(
+                'varlen=True needs PyTorch 2.10 or later, a CUDA device and half '
+                f'precision, this is {torch.__version__}, {qkv.device.type} and '
+                f'{qkv.dtype}: leave it out'
+            )
+        # (T, 3 * D) -> (T, 3, h, d) -> three of (T, h, d)
+        parts = qkv.unflatten(-1, (3, self.num_heads, self.head_dims)).unbind(1)
+        query, key, value = parts
+        lengths: Any = starts, starts, longest, longest
+        mixed: Any = varlen_attn(query, key, value, *lengths)
+        return mixed.flatten(1)  # (T, h, d) -> (T, h * d)
 
     def first_token_attention(self, x: Tensor) -> Tensor:
         """Compute the attention of the first token to every token, mean over heads.
@@ -161,6 +187,7 @@ def run_layers(
     tokens: Tensor,
     visible: Visibility,
     with_cp: bool = False,
+    varlen: bool = False,
 ) -> Tensor:
     """Run transformer layers on the real tokens of a plan.
 
@@ -170,10 +197,14 @@ def run_layers(
         visible: Who sees whom.
         with_cp: Recompute each layer in the backward pass instead of keeping what it
             needs there.
+        varlen: Attend without padding where nothing is hidden inside of a row, as in
+            I-JEPA: on a CUDA device in half precision.
 
     Returns:
         ``(R, L, D)``, zero at padding.
     """
+    if not varlen:
+        visible = visible._replace(starts=None)
     kind, dtype = tokens.device.type, tokens.dtype
     if torch.is_autocast_enabled(kind) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(kind)
@@ -185,6 +216,20 @@ def run_layers(
         else:
             tokens = layer(tokens, visible)
     return visible.pad(tokens)
+
+
+def compile_all_layers(model: nn.Module) -> None:
+    """Let ``torch.compile`` make one kernel of many in each transformer layer.
+
+    The parameters and their names stay. Layers of one kind share a graph, which is for
+    any number of rows, slots and tokens.
+
+    Args:
+        model: Its layers are changed in place.
+    """
+    for part in model.modules():
+        if isinstance(part, MaskedEncoderLayer):
+            part.compile(dynamic=True)
 
 
 def sincos_position_embedding(

@@ -40,6 +40,8 @@ class JEPAPredictor(BaseModule):
         init_std: Deviation of the initial weights, see :class:`JEPAViT`.
         norm_cfg: Normalization layer.
         with_cp: Recompute the layers in the backward pass, which saves memory.
+        varlen: Attend without padding where nothing is hidden inside of a row, as in
+            I-JEPA; on a CUDA device in half precision, without dropout of attention.
         init_cfg: Initialization config.
 
     Raises:
@@ -58,10 +60,11 @@ class JEPAPredictor(BaseModule):
         init_std: float = 0.02,
         norm_cfg: dict | None = None,
         with_cp: bool = False,
+        varlen: bool = False,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.with_cp = with_cp
+        self.with_cp, self.varlen = with_cp, varlen
         check_counts(
             self,
             embed_dims=embed_dims,
@@ -143,5 +146,5 @@ class JEPAPredictor(BaseModule):
         target = self.mask_token + positions[plan.target_ids.clamp(min=0)]
         tokens = torch.cat([context, target.to(context.dtype)], dim=1)
         visible = plan.predictor_visibility()
-        tokens = run_layers(self.layers, tokens, visible, self.with_cp)
+        tokens = run_layers(self.layers, tokens, visible, self.with_cp, self.varlen)
         return self.project(self.norm(tokens[:, num_context:]))
