@@ -206,7 +206,8 @@ def run_layers(
     if not varlen:
         visible = visible._replace(starts=None)
     kind, dtype = tokens.device.type, tokens.dtype
-    if torch.is_autocast_enabled(kind) and dtype != torch.float64:
+    available = torch.amp.is_autocast_available(kind)  # not on meta
+    if available and torch.is_autocast_enabled(kind) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(kind)
     visible = visible.additive(dtype)
     tokens = visible.pack(tokens)  # (T, D)
