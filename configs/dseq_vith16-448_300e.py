@@ -5,4 +5,7 @@ _base_ = [
     '_base_/schedules/jepa_2048_300e.py',
     '_base_/default_runtime.py',
 ]
-model = dict(backbone=dict(arch='huge', img_size=448), neck=dict(depth=12))
+model = dict(
+    backbone=dict(arch='huge', img_size=448, with_cp=True),
+    neck=dict(depth=12),
+)

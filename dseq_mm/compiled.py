@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
+from .utils.machine import usable_cores
+
 try:
     import numba
 except ImportError as error:
@@ -45,12 +47,9 @@ def threads_of_process() -> int:
     wanted = os.environ.get('DSEQ_THREADS', '')
     if wanted.isdigit() and int(wanted) > 0:
         return int(wanted)
-    if hasattr(os, 'sched_getaffinity'):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    processes = os.environ.get('LOCAL_WORLD_SIZE', '1')
-    return max(1, min(cores // max(1, int(processes)), _MOST_THREADS))
+    processes = os.environ.get('LOCAL_WORLD_SIZE', '1')  # torchrun tells it
+    share = usable_cores() // max(1, int(processes) if processes.isdigit() else 1)
+    return max(1, min(share, _MOST_THREADS))
 
 
 def each_image(loops: Callable[..., None], count: int, *arguments: Any) -> None:

@@ -8,8 +8,9 @@ import dseq_mm
 ROOT = Path(dseq_mm.__file__).parent
 #: From the ground up; parts of one floor do not know each other.
 FLOORS = (
-    {'version', 'compiled', 'randomness', 'visibility', 'utils'},
-    {'blocks', 'clock', 'packing', 'registry'},
+    {'version', 'randomness', 'visibility', 'utils'},
+    {'clock', 'compiled', 'registry'},
+    {'blocks', 'packing'},
     {'movable', 'regions'},
     {'plan'},
     {'data', 'transfer', 'visualization'},

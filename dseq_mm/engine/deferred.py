@@ -10,8 +10,8 @@ from ..registry import HOOKS
 class DeferredRead:
     """A tensor on its way to the host.
 
-    On an accelerator the copy is queued and the host goes on; by the time of the next
-    step, which reads its lengths anyway, it has arrived.
+    On an accelerator the copy is queued and the host goes on; it is read a step later,
+    when the device has the next step to work on.
 
     Args:
         values: The tensor; read at once where it is on the host already.

@@ -9,4 +9,3 @@ optim_wrapper = dict(accumulative_counts=4)
 # 8 GPUs x 64 images x 4 accumulated = 2048; lr is for 2048 images per update, and the
 # scaling rule, which ignores accumulation, sees 8 x 64 = 512 per iteration
 auto_scale_lr = dict(base_batch_size=512)
-activation_checkpointing = [f'backbone.layers.{block}' for block in range(32)]
