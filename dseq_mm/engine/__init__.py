@@ -4,6 +4,7 @@ from .clock import ClockHook
 from .data_hook import DataHook
 from .deferred import DeferredRuntimeInfoHook
 from .durable import CheckpointNotWrittenError, DurableCheckpointHook
+from .history_hook import HistoryHook
 from .hooks import NonFiniteHook, TargetEncoderHook
 from .layer_decay import BackboneDecayOptimWrapperConstructor
 from .loop import ResumableTrainLoop
@@ -26,6 +27,7 @@ __all__ = [
     'DeferredRuntimeInfoHook',
     'DurableCheckpointHook',
     'GuardedOptimWrapper',
+    'HistoryHook',
     'JEPAOptimWrapperConstructor',
     'LinearSchedule',
     'NonFiniteHook',
