@@ -24,10 +24,9 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImage'),
     dict(
-        type='RandomResizedCrop',
+        type='AntialiasedResizedCrop',
         scale=224,
         crop_ratio_range=(0.08, 1.0),
-        backend='pillow',
         interpolation='bilinear',
     ),
     dict(type='RandomFlip', prob=0.5),

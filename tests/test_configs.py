@@ -149,7 +149,7 @@ def test_recipe_is_the_papers(path):
     pipeline = cfg.train_dataloader.dataset.dataset.pipeline
     assert [step.type for step in pipeline] == [
         'LoadImage',
-        'RandomResizedCrop',
+        'AntialiasedResizedCrop',
         'PackInputs',
     ]
     assert pipeline[1].scale == pixels

@@ -6,8 +6,10 @@ from dseq_mm.data.image_folder import ImageFolder, ImageNetFolder
 from dseq_mm.data.keyed_dataset import KeyedDataset
 from dseq_mm.data.load_image import LoadImage
 from dseq_mm.data.own_images import OwnImages
+from dseq_mm.data.resized_crop import AntialiasedResizedCrop
 
 __all__ = [
+    'AntialiasedResizedCrop',
     'CLEVR',
     'ImageFolder',
     'ImageNetFolder',

@@ -270,7 +270,7 @@ def test_the_large_config_is_the_published_recipe():
     steps = cfg.train_dataloader.dataset.dataset.pipeline
     assert [step.type for step in steps] == [
         'LoadImage',
-        'RandomResizedCrop',
+        'AntialiasedResizedCrop',
         'RandomFlip',
         'PackInputs',
     ]

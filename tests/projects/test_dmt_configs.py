@@ -57,7 +57,7 @@ def test_large_config_is_the_released_recipe_and_takes_a_step(
     steps = cfg.train_dataloader.dataset.dataset.pipeline
     assert [step.type for step in steps] == [
         'LoadImage',
-        'RandomResizedCrop',
+        'AntialiasedResizedCrop',
         'PackInputs',
     ]
     assert (steps[1].scale, tuple(steps[1].crop_ratio_range)) == (224, (0.3, 1.0))

@@ -250,6 +250,7 @@ LINES = [
     ('benchmarks/dense --side 2147483648', '--side.*to 2147483647'),
     ('benchmarks/flops --batch 0', '--batch'),
     ('benchmarks/flops --seed x', '--seed'),
+    ('benchmarks/input --crops 0', '--crops'),
     ('benchmarks/regions --rounds 0', '--rounds'),
     ('benchmarks/step --batch 0', '--batch'),
     ('benchmarks/step --device cuda', 'no GPU here'),

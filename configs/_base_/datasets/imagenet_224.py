@@ -5,10 +5,9 @@ data_root = 'data/imagenet/'
 train_pipeline = [
     dict(type='LoadImage'),
     dict(
-        type='RandomResizedCrop',
+        type='AntialiasedResizedCrop',
         scale=224,
         crop_ratio_range=(0.3, 1.0),
-        backend='pillow',
         interpolation='bilinear',
     ),
     dict(type='PackInputs'),
