@@ -36,7 +36,7 @@ class Movable:
     tokens: TokenCounts
     rows_per_sample: int
     context_sees_targets: bool
-    _derived: dict[str, Any]
+    derived: dict[str, Any]
 
     def unroll(self: PlanType) -> PlanType:
         """See :meth:`dseq_mm.plan.PredictionPlan.unroll`."""
@@ -64,24 +64,24 @@ class Movable:
         if self.context_sees_targets and self.num_steps > 1:
             plans.append(self.unroll())  # the predictor asks for it
         for plan in plans:
-            plan._derive()
-        tensors = [tensor for plan in plans for tensor in plan._tensors().values()]
+            plan.derive()
+        tensors = [tensor for plan in plans for tensor in plan.every_tensor().values()]
         there = iter(move_together(tensors, device))
         moved = [
-            plan._with({name: next(there) for name in plan._tensors()})
+            plan.with_tensors({name: next(there) for name in plan.every_tensor()})
             for plan in plans
         ]
         for unrolled in moved[1:]:
-            moved[0]._derived['unrolled'] = unrolled
+            moved[0].derived['unrolled'] = unrolled
         return moved[0]
 
     def _once(self, name: str, derive: Callable[[], Any]) -> Any:
         """What is derived of the plan, at the first call."""
-        if name not in self._derived:
-            self._derived[name] = derive()
-        return self._derived[name]
+        if name not in self.derived:
+            self.derived[name] = derive()
+        return self.derived[name]
 
-    def _derive(self) -> None:
+    def derive(self) -> None:
         """Derive all that a training step will ask for."""
         for copies in {0, self.num_context_steps}:
             self._context_sight(copies)
@@ -93,17 +93,28 @@ class Movable:
         self._patch_rows(self.target_ids)
         self.target_weights()
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """All tensors, by name."""
+    def every_tensor(self) -> dict[str, Tensor]:
+        """List the tensors of the plan, and those that were derived of it.
+
+        Returns:
+            Them by name.
+        """
         own = {name: value for name, value in vars(self).items() if name != 'log'}
-        every = own | self._derived
+        every = own | self.derived
         return {name: x for name, x in every.items() if isinstance(x, Tensor)}
 
-    def _with(self: PlanType, tensors: dict[str, Tensor]) -> PlanType:
-        """The same plan of other tensors, those of :meth:`_tensors`."""
+    def with_tensors(self: PlanType, tensors: dict[str, Tensor]) -> PlanType:
+        """Make the same plan of other tensors.
+
+        Args:
+            tensors: Those of :meth:`every_tensor`, elsewhere.
+
+        Returns:
+            The plan.
+        """
         own = {name: x for name, x in tensors.items() if name in vars(self)}
         plan = replace(self, **own)  # type: ignore[type-var]
-        plan._derived.update({k: x for k, x in tensors.items() if k not in own})
+        plan.derived.update({k: x for k, x in tensors.items() if k not in own})
         return plan
 
     def _context_sight(self, copies: int) -> Sight:
@@ -129,9 +140,9 @@ class Movable:
     def _sight(self, name: str, derive: Callable[[], Sight]) -> Sight:
         """A sight, derived at the first call; its tensors are derived ones."""
         names = [f'{name}: {part}' for part in Sight._fields]
-        if names[0] not in self._derived:
-            self._derived.update(zip(names, derive(), strict=True))
-        return Sight(*(self._derived[part] for part in names))
+        if names[0] not in self.derived:
+            self.derived.update(zip(names, derive(), strict=True))
+        return Sight(*(self.derived[part] for part in names))
 
     def _patch_rows(self, ids: Tensor) -> Tensor:
         """Where patches are in ``(B * P, D)``, ``(R, L)``."""

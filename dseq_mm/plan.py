@@ -67,8 +67,8 @@ class PredictionPlan(Movable):
     rows_per_sample: int = 1
     context_sees_targets: bool = False
     log: dict[str, Tensor] = field(default_factory=dict, compare=False)
-    # see Movable; a changed copy begins without
-    _derived: dict[str, Any] = field(
+    #: What was derived of the tensors, by name; a changed copy begins without.
+    derived: dict[str, Any] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
 

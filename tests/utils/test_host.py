@@ -24,7 +24,7 @@ from dseq_mm.utils import host
 
 PACKAGE = Path(dseq_mm.__file__).parent
 #: Public in spite of their underscore: of named tuples and of Python's os.
-PUBLIC = {'_replace', '_asdict', '_exit'}
+PUBLIC = {'_replace', '_asdict', '_fields', '_exit'}
 
 
 def private_uses(source):
