@@ -38,6 +38,8 @@ KNOWN_WARNINGS = {
     r'The draw is False, it means that the hook for vis': "the host's own default",
     r'`reduce_zero_label` will be deprecated': "the host's recipes set it so",
 }
+#: Numbers of a line of progress that are for who studies a run: all are in its files.
+STUDIED = r'(?<!\S)(base_lr|time|data_time|flat_maps|regions_\w+|grad_norm): \S+ *'
 
 
 class TerminalFilter(logging.Filter):
@@ -56,6 +58,33 @@ class TerminalFilter(logging.Filter):
             return True
         known = DETAILS if record.levelno < logging.WARNING else KNOWN_WARNINGS
         return not _is_in(known, record.getMessage())
+
+
+class TerminalFormatter(logging.Formatter):
+    """Leave out of the lines of progress what has files of its own.
+
+    Args:
+        usual: Formats everything else.
+    """
+
+    def __init__(self, usual: logging.Formatter | None) -> None:
+        super().__init__()
+        self.usual = usual or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a line.
+
+        Args:
+            record: It is not changed, for the log file has all of it.
+
+        Returns:
+            The line.
+        """
+        text = record.getMessage()
+        if re.match(r'(Epoch|Iter)\(train\)', text):
+            record = logging.makeLogRecord(vars(record))
+            record.msg, record.args = re.sub(STUDIED, '', text).rstrip(), None
+        return self.usual.format(record)
 
 
 def _is_in(patterns: Iterable[str], text: str) -> bool:
@@ -81,6 +110,7 @@ def readable(everything: bool = False) -> Iterator[None]:
         if not everything:
             for handler in _terminals(logger):
                 handler.addFilter(terminal)
+                handler.setFormatter(TerminalFormatter(handler.formatter))
 
     shown = warnings.showwarning
     warnings.showwarning = _recorded(shown, loggers, everything)
@@ -92,6 +122,8 @@ def readable(everything: bool = False) -> Iterator[None]:
         for logger in loggers:
             for handler in _terminals(logger):
                 handler.removeFilter(terminal)
+                if isinstance(handler.formatter, TerminalFormatter):
+                    handler.setFormatter(handler.formatter.usual)
 
 
 def _terminals(logger: MMLogger) -> Iterator[logging.Handler]:

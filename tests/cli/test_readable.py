@@ -12,7 +12,12 @@ from torch import nn
 
 import dseq_mm
 from dseq_mm.cli import readable
-from dseq_mm.cli.readable import DETAILS, KNOWN_WARNINGS, TerminalFilter
+from dseq_mm.cli.readable import (
+    DETAILS,
+    KNOWN_WARNINGS,
+    TerminalFilter,
+    TerminalFormatter,
+)
 
 PACKAGE = Path(dseq_mm.__file__).parent
 FIXED = 'neck.pos_embed is skipped since its requires_grad=False'
@@ -137,3 +142,21 @@ def test_the_summary_counts_parameters(build):
         f'Log file: {log}',
         'Network: Linear, 2 parameters, 1 learned',
     ]
+
+
+def test_lines_of_progress_leave_out_what_the_file_keeps():
+    line = (
+        'Epoch(train)   [3][ 6/62]  base_lr: 1.0e-03 lr: 9.0e-04  eta: 0:00:28  '
+        'time: 0.2100  data_time: 0.0100  loss: 0.4317  loss_pred: 0.4300  '
+        'target_std: 0.9000  flat_maps: 0.0000  regions_1: 0.5000  regions_2: 0.5000  '
+        'grad_norm: 1.2000'
+    )
+    record = logging.LogRecord('mmengine', logging.INFO, 'h.py', 1, line, (), None)
+    shown = TerminalFormatter(logging.Formatter('%(levelname)s %(message)s'))
+    assert shown.format(record) == (
+        'INFO Epoch(train)   [3][ 6/62]  lr: 9.0e-04  eta: 0:00:28  '
+        'loss: 0.4317  loss_pred: 0.4300  target_std: 0.9000'
+    )
+    assert record.getMessage() == line  # the file's handler formats the same record
+    other = logging.LogRecord('a', logging.INFO, 'h.py', 1, 'time: %s', (3,), None)
+    assert shown.format(other) == 'INFO time: 3'
