@@ -265,9 +265,11 @@ def _types(node: Any) -> Iterator[str]:
 
 
 def _imports(library: str) -> bool:
+    parts = [package.part for package in PACKAGES if package.module == library]
     try:
         with quietly():
-            import_module(library)
+            for module in (library, *filter(None, parts)):
+                import_module(module)
     except (ImportError, AssertionError):  # they assert the versions they need
         return False
     return True

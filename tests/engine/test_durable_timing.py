@@ -26,6 +26,8 @@ from tests.engine.test_durable import (
     resumed,
 )
 
+pytestmark = pytest.mark.usefixtures('safe_loader')
+
 
 def test_an_epochs_end_waits_for_the_optimizer(tmp_path):
     """5 batches an epoch, a step at 2, 4, 6, ..., 14 and at the end, 15."""
