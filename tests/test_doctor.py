@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import packages_distributions
+from importlib.metadata import distributions
 from pathlib import Path
 
 import mmcv  # noqa: F401
@@ -26,7 +26,7 @@ def package(module):
 
 def pin(module):
     """The version to install beside the distribution of OpenMMLab that is there."""
-    upstream = 'mmengine' in packages_distributions()['mmengine']
+    upstream = 'mmengine' in {found.name for found in distributions()}
     return package(module).upstream if upstream else package(module).pin
 
 
@@ -142,6 +142,18 @@ def test_commands_follow_the_installed_distribution(monkeypatch):
     found = stack.Finding(package('mmdet'), 'missing')
     assert 'mmdet==3.3.0' in stack.mend_command(found)
     assert 'onedl' not in stack.mend_command(found)
+
+
+def test_distributions_that_do_not_list_their_modules(monkeypatch):
+    """Python 3.10 leaves them out."""
+    monkeypatch.setattr(stack.metadata, 'packages_distributions', lambda: {})
+    stack._distributions.cache_clear()
+    try:
+        found = {name: stack.distribution_of(name) for name in ('numpy', 'mmengine')}
+    finally:
+        stack._distributions.cache_clear()
+    assert found['numpy'] == 'numpy'
+    assert pin('mmengine').startswith(found['mmengine'] + '==')
 
 
 def test_operators_do_not_come_beside_the_distribution_without(monkeypatch):

@@ -133,9 +133,9 @@ def distribution_of(module: str) -> str:
 def _distributions():
     found = dict(metadata.packages_distributions())
     # Python 3.10 leaves out those that do not list their modules
-    for package in PACKAGES:
-        name = re.match('[a-z0-9-]+', package.pin)[0]
-        if package.module not in found and find_spec(package.module):
+    for package in (p for p in PACKAGES if p.module not in found):
+        for pin in filter(None, (package.pin, package.upstream)):
+            name = re.split('[=>]', pin)[0]
             with contextlib.suppress(metadata.PackageNotFoundError):
                 found[package.module] = [metadata.distribution(name).name]
     return found
