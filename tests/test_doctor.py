@@ -118,6 +118,21 @@ def test_the_cause_is_mended_first(monkeypatch, tmp_path, text):
         stack.check_stack()
 
 
+def test_a_library_that_imports_operators_is_mended_by_them(monkeypatch, tmp_path):
+    """As OpenMMLab's own MMSegmentation, all of which imports them."""
+    for name in [n for n in sys.modules if n.partition('.')[0] == 'mmseg']:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / 'mmseg' / 'utils').mkdir(parents=True)
+    (tmp_path / 'mmseg' / '__init__.py').write_text("__version__ = '1.2.2'")
+    (tmp_path / 'mmseg' / 'utils' / '__init__.py').write_text('import mmcv.nothing')
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {finding.package.module: finding for finding in stack.probe_all()}['mmseg']
+    assert found.state == 'broken' and not found.blocks_training
+    assert stack.describe(found).endswith('by mmcv, which is to be mended first')
+    config = Config(dict(model=dict(type='mmseg.EncoderDecoder')))
+    assert missing_libraries(config) == ['mmcv.ops']
+
+
 def test_report_as_json(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'mmseg', None)
     assert doctor.main(['--json']) == 0

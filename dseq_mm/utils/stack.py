@@ -222,6 +222,8 @@ def _find_causes(findings: list[Finding]) -> list[Finding]:
         if found.state == 'broken':
             through = (*found.within, found.lacks)
             others = faulty - {found.package.module}
+            if found.lacks == 'mmcv':  # or its operators
+                others.add('mmcv')
             found.cause = next((name for name in through[::-1] if name in others), '')
     return findings
 
@@ -273,7 +275,10 @@ def describe(found: Finding) -> str:
     if found.cause:
         return f'{words} by {found.cause}, which is to be mended first'
     if found.state == 'no ops':
-        words += '; MMDetection (Mask R-CNN) needs them, nothing else here does'
+        words += (
+            "; MMDetection (Mask R-CNN) needs them, and OpenMMLab's own MMSegmentation "
+            "(OneDL's does not); nothing else here does"
+        )
     if found.detail:
         words += f' ({found.detail})'
     return f'{words}\n      {mend_command(found)}'
