@@ -171,7 +171,8 @@ def test_distributions_that_do_not_list_their_modules(monkeypatch):
     assert pin('mmengine').startswith(found['mmengine'] + '==')
 
 
-def test_operators_do_not_come_beside_the_distribution_without(monkeypatch):
+def test_operators_do_not_come_beside_the_distribution_without(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
     found = stack.Finding(package('mmcv'), 'no ops')
     assert 'uninstall' not in stack.mend_command(found)
     monkeypatch.setattr(stack, 'distribution_of', lambda module: f'{module}-lite')

@@ -13,6 +13,7 @@ from torch import nn
 import dseq_mm
 from dseq_mm.cli import readable
 from dseq_mm.cli.readable import DETAILS, KNOWN_WARNINGS, TerminalFilter
+from dseq_mm.utils import command
 
 PACKAGE = Path(dseq_mm.__file__).parent
 FIXED = 'neck.pos_embed is skipped since its requires_grad=False'
@@ -137,3 +138,14 @@ def test_the_summary_counts_parameters(build):
         f'Log file: {log}',
         'Network: Linear, 2 parameters, 1 learned',
     ]
+
+
+def test_what_a_host_imports_on_purpose_is_not_warned_of():
+    def main(argv):
+        warnings.warn('pkg_resources is deprecated as an API. See ...', stacklevel=1)
+        warnings.warn('something else', stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter('always')
+        command.run(main, [])
+    assert [str(warning.message) for warning in shown] == ['something else']
