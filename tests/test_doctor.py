@@ -4,20 +4,30 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import mmcv  # noqa: F401
 import pytest
 import torch
+from mmengine.config import Config
 
 from dseq_mm import doctor
 from dseq_mm.utils import machine, stack
+from dseq_mm.utils.configs import missing_libraries
+from tests.libraries import need
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def package(module):
     return next(p for p in stack.PACKAGES if p.module == module)
+
+
+def pin(module):
+    """The version to install beside the distribution of OpenMMLab that is there."""
+    upstream = 'mmengine' in {found.name for found in distributions()}
+    return package(module).upstream if upstream else package(module).pin
 
 
 def bare_python(*arguments):
@@ -39,7 +49,7 @@ def test_missing_package_blocks_training(monkeypatch, capsys):
     assert doctor.main() == 1
     printed = capsys.readouterr().out
     assert 'mmpretrain: missing' in printed
-    assert 'pip install onedl-mmpretrain==1.3.6 --no-build-isolation' in printed
+    assert f'pip install {pin("mmpretrain")} --no-build-isolation' in printed
     assert 'Pre-training can run.' not in printed
 
 
@@ -101,11 +111,26 @@ def test_the_cause_is_mended_first(monkeypatch, tmp_path, text):
     monkeypatch.setattr(stack, 'PACKAGES', (package('mmcv'), host))
     first, second = stack.probe_all()
     assert first.state == ('missing' if text is None else 'broken')
-    assert 'pip install onedl-mmcv' in stack.describe(first)
+    assert f'pip install {pin("mmcv")}' in stack.describe(first)
     assert second.state == 'broken' and stack.mend_command(second) == ''
     assert stack.describe(second).endswith('by mmcv, which is to be mended first')
     with pytest.raises(ImportError, match='mmcv, which is to be mended first'):
         stack.check_stack()
+
+
+def test_a_library_that_imports_operators_is_mended_by_them(monkeypatch, tmp_path):
+    """As OpenMMLab's own MMSegmentation, all of which imports them."""
+    for name in [n for n in sys.modules if n.partition('.')[0] == 'mmseg']:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / 'mmseg' / 'utils').mkdir(parents=True)
+    (tmp_path / 'mmseg' / '__init__.py').write_text("__version__ = '1.2.2'")
+    (tmp_path / 'mmseg' / 'utils' / '__init__.py').write_text('import mmcv.nothing')
+    monkeypatch.syspath_prepend(tmp_path)
+    found = {finding.package.module: finding for finding in stack.probe_all()}['mmseg']
+    assert found.state == 'broken' and not found.blocks_training
+    assert stack.describe(found).endswith('by mmcv, which is to be mended first')
+    config = Config(dict(model=dict(type='mmseg.EncoderDecoder')))
+    assert missing_libraries(config) == ['mmcv.ops']
 
 
 def test_report_as_json(monkeypatch, capsys):
@@ -115,7 +140,7 @@ def test_report_as_json(monkeypatch, capsys):
     assert report['can_pretrain'] and report['blocking'] == []
     assert report['packages']['torch']['version'] == torch.__version__
     assert report['packages']['mmseg']['state'] == 'missing'
-    assert 'mmsegmentation==1.4.2' in report['packages']['mmseg']['mend']
+    assert f'pip install {pin("mmseg")}' in report['packages']['mmseg']['mend']
     facts = report['machine']
     assert facts['cores'] == str(len(os.sched_getaffinity(0)))
     assert 'JPEG' in facts['decoders'] and 'GB here' in facts['free space']
@@ -132,6 +157,42 @@ def test_commands_follow_the_installed_distribution(monkeypatch):
     found = stack.Finding(package('mmdet'), 'missing')
     assert 'mmdet==3.3.0' in stack.mend_command(found)
     assert 'onedl' not in stack.mend_command(found)
+
+
+def test_distributions_that_do_not_list_their_modules(monkeypatch):
+    """Python 3.10 leaves them out."""
+    monkeypatch.setattr(stack.metadata, 'packages_distributions', lambda: {})
+    stack._distributions.cache_clear()
+    try:
+        found = {name: stack.distribution_of(name) for name in ('numpy', 'mmengine')}
+    finally:
+        stack._distributions.cache_clear()
+    assert found['numpy'] == 'numpy'
+    assert pin('mmengine').startswith(found['mmengine'] + '==')
+
+
+def test_operators_do_not_come_beside_the_distribution_without(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, 'prefix', str(tmp_path))
+    found = stack.Finding(package('mmcv'), 'no ops')
+    monkeypatch.setattr(stack, 'distribution_of', lambda module: module)
+    assert 'uninstall' not in stack.mend_command(found)
+    monkeypatch.setattr(stack, 'distribution_of', lambda module: f'{module}-lite')
+    command = stack.mend_command(found)
+    assert 0 < command.index('uninstall -y mmcv-lite') < command.index('mmcv==2')
+
+
+def test_what_a_library_imports_without_requiring_it(monkeypatch, capsys):
+    """OpenMMLab's own MMSegmentation asks for ftfy only when a part is imported."""
+    need('mmseg')
+    for name in [n for n in sys.modules if n.startswith('mmseg.utils')]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr('mmseg.utils')
+    monkeypatch.setitem(sys.modules, 'ftfy', None)
+    assert doctor.main() == 0
+    printed = capsys.readouterr().out
+    assert 'broken (ModuleNotFoundError: import of ftfy halted' in printed
+    assert 'pip install ftfy regex' in printed
+    assert missing_libraries(Config(dict(default_scope='mmseg'))) == ['mmseg']
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Our parts are found under old and new names, and are in nobody's way."""
 
+from importlib import import_module
+
 import pytest
 from mmengine import registry as mmengine
 from mmengine.registry import DefaultScope, Registry
@@ -8,6 +10,7 @@ from mmpretrain import registry as mmpretrain
 import dseq_mm
 from dseq_mm import data, engine, evaluation, models, registry
 from dseq_mm.registry import OwnRegistry
+from tests.libraries import need
 
 KINDS = [name for name, kind in vars(registry).items() if type(kind) is OwnRegistry]
 PARTS = [
@@ -31,7 +34,8 @@ def test_old_and_new_names(kind, name, part):
 
 @pytest.mark.parametrize('library', ['mmdet', 'mmseg'])
 def test_from_other_libraries(library):
-    module = pytest.importorskip(f'{library}.registry')
+    need(library)
+    module = import_module(f'{library}.registry')
     for name in ('dseq_mm.KNNHook', 'mmpretrain.KNNHook'):
         assert module.HOOKS.get(name) is evaluation.KNNHook
     assert module.HOOKS.get('KNNHook') is None

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS, DefaultScope
 import dseq_mm  # noqa: F401
 from dseq_mm.engine.schedules import apply_schedules
 from dseq_mm.models import DenseViT
+from tests.libraries import need
 
 FOLDER = Path(__file__).parents[1] / 'configs' / 'transfer'
 CONFIGS = sorted(FOLDER.glob('*.py'))
@@ -94,8 +95,7 @@ def test_all_promised_configs_are_there_and_no_other():
 def test_config_builds(path):
     cfg = load(path.stem)
     scope = cfg.default_scope
-    pytest.importorskip(scope)
-    pytest.importorskip('mmcv.ops' if scope == 'mmdet' else scope)
+    need(scope)
     with DefaultScope.overwrite_default_scope(scope), torch.device('meta'):
         model = MODELS.build(cfg.model)
     assert type(model.backbone) is DenseViT

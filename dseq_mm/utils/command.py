@@ -215,6 +215,8 @@ def run(main: Callable[[Sequence[str]], int | None], argv: list[str] | None = No
     """
     argv = sys.argv[1:] if argv is None else argv
     _Work.begun = False
+    # OpenMMLab's own MMEngine imports it on purpose: nobody can act on that
+    warnings.filterwarnings('ignore', 'pkg_resources is deprecated')
     try:
         return main(argv) or 0
     except KeyboardInterrupt:

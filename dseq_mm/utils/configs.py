@@ -221,14 +221,16 @@ def missing_libraries(cfg: Config) -> list[str]:
     Returns:
         Names of the OpenMMLab libraries that cannot be imported, of those that
         ``default_scope`` or a type of the model (``'mmseg.Feature2Pyramid'``) names;
-        ``'mmcv.ops'`` for the operators that MMDetection's models are made of.
+        ``'mmcv.ops'`` for the operators that MMDetection's models are made of, and
+        OpenMMLab's own MMSegmentation imports.
     """
     names = {kind.partition('.')[0] for kind in _types(cfg.get('model')) if '.' in kind}
     names.add(cfg.get('default_scope'))
-    if 'mmdet' in names and _imports('mmcv'):
+    if 'mmdet' in names and not _lacking('mmcv'):
         names.add(_OPERATORS)
     libraries = (*MODULE2PACKAGE, _OPERATORS)
-    return sorted(n for n in names if n in libraries and not _imports(n))
+    lacking = {_lacking(name) for name in names if name in libraries}
+    return sorted(filter(None, lacking))
 
 
 def missing_advice(name: str, what: str) -> str:
@@ -264,13 +266,17 @@ def _types(node: Any) -> Iterator[str]:
             yield from _types(item)
 
 
-def _imports(library: str) -> bool:
+def _lacking(library: str) -> str:
+    """Name a library that cannot be imported, or mmcv's operators if that is why."""
+    parts = [package.part for package in PACKAGES if package.module == library]
     try:
         with quietly():
-            import_module(library)
-    except (ImportError, AssertionError):  # they assert the versions they need
-        return False
-    return True
+            for module in (library, *filter(None, parts)):
+                import_module(module)
+    except (ImportError, AssertionError) as error:  # they assert their versions
+        without = str(getattr(error, 'name', '')).startswith('mmcv.')
+        return _OPERATORS if without else library
+    return ''
 
 
 def _config_folders(package: str = 'dseq_mm') -> list[Path]:

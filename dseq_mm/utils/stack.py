@@ -4,6 +4,7 @@ This module imports only the standard library at its head, so that it can report
 environment in which nothing else works.
 """
 
+import contextlib
 import importlib
 import platform
 import re
@@ -33,6 +34,10 @@ class Package(NamedTuple):
         upstream: The newest version of OpenMMLab's own distribution, as pip takes it;
             empty where there is only one distribution.
         purpose: What stops working without it.
+        part: A module in it that is imported, too; empty where the package itself
+            imports what it needs.
+        unasked: What ``part`` imports but ``upstream`` does not require, as pip takes
+            it.
     """
 
     module: str
@@ -40,6 +45,8 @@ class Package(NamedTuple):
     pin: str
     upstream: str = ''
     purpose: str = 'pre-training'
+    part: str = ''
+    unasked: str = ''
 
 
 PACKAGES = (
@@ -59,6 +66,8 @@ PACKAGES = (
         'onedl-mmsegmentation==1.4.2',
         'mmsegmentation==1.2.2',
         'segmentation',
+        part='mmseg.utils',
+        unasked='ftfy regex',
     ),
     Package('tabulate', '0.9', 'tabulate>=0.9', purpose='tables of many runs'),
     Package('sklearn', '1.4', 'scikit-learn>=1.4', purpose='DigitScenes'),
@@ -123,7 +132,14 @@ def distribution_of(module: str) -> str:
 
 @lru_cache(maxsize=1)
 def _distributions():
-    return metadata.packages_distributions()
+    found = dict(metadata.packages_distributions())
+    # Python 3.10 leaves out those that do not list their modules
+    for package in (p for p in PACKAGES if p.module not in found):
+        for pin in filter(None, (package.pin, package.upstream)):
+            name = re.split('[=>]', pin)[0]
+            with contextlib.suppress(metadata.PackageNotFoundError):
+                found[package.module] = [metadata.distribution(name).name]
+    return found
 
 
 def _try_import(name, found, state):
@@ -167,6 +183,8 @@ def probe(package: Package) -> Finding:
         if parse_version(found.version) < parse_version(package.minimum):
             found.state = 'too old'
             found.detail = f'{package.minimum} or newer is needed'
+        elif package.part:
+            _try_import(package.part, found, 'broken')
     return found
 
 
@@ -205,6 +223,8 @@ def _find_causes(findings: list[Finding]) -> list[Finding]:
         if found.state == 'broken':
             through = (*found.within, found.lacks)
             others = faulty - {found.package.module}
+            if found.lacks == 'mmcv':  # or its operators
+                others.add('mmcv')
             found.cause = next((name for name in through[::-1] if name in others), '')
     return findings
 
@@ -222,6 +242,8 @@ def mend_command(found: Finding) -> str:
     package = found.package
     if found.state == 'ok' or found.cause:
         return ''
+    if found.lacks in package.unasked.split():
+        return f'pip install {package.unasked}'
     if found.state == 'no ops' and Path(sys.prefix, STAMP).is_file():
         return 'bash tools/setup_env.sh --with-ops  # in the clone'
     # The two distributions of OpenMMLab must not be mixed: follow the one in place.
@@ -232,6 +254,8 @@ def mend_command(found: Finding) -> str:
         command.append('--no-build-isolation')
     if found.state == 'no ops' or (found.state == 'broken' and not found.lacks):
         command.append('--force-reinstall --no-deps')
+    if package.module == 'mmcv' and distribution_of('mmcv') == 'mmcv-lite':
+        command.insert(0, 'pip uninstall -y mmcv-lite &&')  # of the same files
     if package.module == 'mmcv':
         # pip may hold a wheel that was built without operators or for another torch.
         command.insert(0, f'{BUILD_TOOLS} &&')
@@ -252,7 +276,10 @@ def describe(found: Finding) -> str:
     if found.cause:
         return f'{words} by {found.cause}, which is to be mended first'
     if found.state == 'no ops':
-        words += '; MMDetection (Mask R-CNN) needs them, nothing else here does'
+        words += (
+            "; MMDetection (Mask R-CNN) needs them, and OpenMMLab's own MMSegmentation "
+            "(OneDL's does not); nothing else here does"
+        )
     if found.detail:
         words += f' ({found.detail})'
     return f'{words}\n      {mend_command(found)}'

@@ -9,6 +9,7 @@ from mmpretrain.registry import DATASETS
 
 from dseq_mm.cli.building import name_parts
 from dseq_mm.utils import command
+from tests.libraries import need
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +41,7 @@ def test_of_two_parts_of_a_type_the_right_one_is_named(tmp_path):
 
 
 def test_a_data_set_that_cannot_be_built_is_explained_by_its_files(tmp_path):
-    pytest.importorskip('mmseg')
-    import mmseg.datasets  # noqa: F401
+    need('mmseg')
 
     cv2.imwrite(str(tmp_path / '0.png'), np.zeros((4, 4), np.uint8))
     prefix = dict(img_path=str(tmp_path), seg_map_path=str(tmp_path))

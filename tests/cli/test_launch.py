@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from dseq_mm.cli import launch
+from tests.libraries import need
 
 PIPELINE = [dict(type='LoadImageFromFile'), dict(type='PackInputs')]
 
@@ -56,7 +57,7 @@ def test_load_config_applies_common_arguments(tmp_path, monkeypatch):
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg', None])
 def test_batches_are_made_as_the_library_makes_them(tmp_path, scope):
     if scope is not None:
-        pytest.importorskip(scope)
+        need(scope)
     path = tmp_path / 'tiny.py'
     own = "test_dataloader = dict(collate_fn=dict(type='mine'))\n"
     text = f'default_scope = {scope!r}\ntrain_dataloader = dict()\n{own}'
@@ -79,6 +80,7 @@ def test_batches_are_made_as_the_library_makes_them(tmp_path, scope):
 def test_a_missing_library_stops_at_once(tmp_path, monkeypatch, text, missing):
     for library in ('mmseg', 'mmdet'):  # None makes an import fail
         monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, 'mmcv.ops', types.ModuleType('mmcv.ops'))
     path = tmp_path / 'tiny.py'
     path.write_text(text)
     with pytest.raises(ValueError, match='dseq_mm.doctor') as error:

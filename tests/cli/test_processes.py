@@ -11,6 +11,7 @@ from torch import nn
 
 from dseq_mm.cli import processes
 from dseq_mm.utils.configs import shipped_configs
+from tests.libraries import need
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_cpu_processes_get_gloo_and_no_device(group):
 
 
 def test_sync_bn_does_not_run_on_the_cpu(group):
-    pytest.importorskip('mmseg')
+    need('mmseg')
     path = next(p for p in shipped_configs() if p.stem.startswith('upernet_digits'))
     cfg = Config.fromfile(path)
     assert processes.prepare_distributed(cfg, 'none') == []

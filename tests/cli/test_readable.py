@@ -18,6 +18,7 @@ from dseq_mm.cli.readable import (
     TerminalFilter,
     TerminalFormatter,
 )
+from dseq_mm.utils import command
 
 PACKAGE = Path(dseq_mm.__file__).parent
 FIXED = 'neck.pos_embed is skipped since its requires_grad=False'
@@ -160,3 +161,14 @@ def test_lines_of_progress_leave_out_what_the_file_keeps():
     assert record.getMessage() == line  # the file's handler formats the same record
     other = logging.LogRecord('a', logging.INFO, 'h.py', 1, 'time: %s', (3,), None)
     assert shown.format(other) == 'INFO time: 3'
+
+
+def test_what_a_host_imports_on_purpose_is_not_warned_of():
+    def main(argv):
+        warnings.warn('pkg_resources is deprecated as an API. See ...', stacklevel=1)
+        warnings.warn('something else', stacklevel=1)
+
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter('always')
+        command.run(main, [])
+    assert [str(warning.message) for warning in shown] == ['something else']

@@ -34,6 +34,10 @@ def encoded(image, suffix):
     return cv2.imencode(suffix, image)[1].tobytes()
 
 
+def cv2_reads(content):
+    return cv2.imdecode(np.frombuffer(content, np.uint8), 1) is not None
+
+
 def tiff(values, bits, kind=1, photometric=1, samples=1, planar=1):
     """A TIFF file without compression of any kind of values."""
     height, width = values.shape[:2]
@@ -103,6 +107,8 @@ ORDINARY = dict(
 @pytest.mark.parametrize('color', ['color', 'grayscale', 'color_ignore_orientation'])
 @pytest.mark.parametrize('kind', ORDINARY)
 def test_pixels_of_eight_bits_are_those_of_mmcv(tmp_path, kind, color):
+    if kind == 'gif' and not cv2_reads(ORDINARY['gif']):
+        pytest.skip(f'OpenCV {cv2.__version__} reads no GIF files')
     theirs = LoadImageFromFile(color_type=color)
     expected = load(tmp_path, ORDINARY[kind], transform=theirs)
     found = load(tmp_path, ORDINARY[kind], color_type=color)

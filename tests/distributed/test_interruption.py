@@ -8,7 +8,7 @@ import os
 import torch
 import torch.distributed as dist
 
-from dseq_mm.cli.processes import prepare_distributed
+from dseq_mm.cli.processes import leave_group, prepare_distributed
 from dseq_mm.engine import TrainingInterrupted
 from dseq_mm.transfer.checkpoint import load_checkpoint
 from tests.distributed.test_two_processes import run_two
@@ -56,7 +56,7 @@ def worker(rank, file, out):
         load_from=str(folder / 'whole' / 'epoch_1.pth')
     ))  # fmt: skip
     torch.save(results, f'{out}.{rank}')
-    dist.destroy_process_group()
+    leave_group()
 
 
 def test_a_signal_to_one_process_ends_both_and_the_run_goes_on(tmp_path):

@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 
+from dseq_mm.cli.processes import leave_group
 from tests.distributed.test_two_processes import one_step, run_two
 from tests.models.builders import build_jepa
 from tests.models.test_jepa import regularized
@@ -54,7 +55,7 @@ def worker(rank, file, out):
         wrapped = MMDistributedDataParallel(model, broadcast_buffers=False)
         results[name] = take_step(model, wrapped, list(range(4))[rank::2])
     torch.save(results, f'{out}.{rank}')
-    dist.destroy_process_group()
+    leave_group()
 
 
 @pytest.fixture(scope='module')

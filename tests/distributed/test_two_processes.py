@@ -10,6 +10,7 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 import projects.dmt_jepa  # noqa: F401
+from dseq_mm.cli.processes import leave_group
 from dseq_mm.engine import ClockHook, GuardedOptimWrapper
 from dseq_mm.models.jepa import TrainingClock
 from tests.engine.test_clock import runner_of
@@ -110,7 +111,7 @@ def worker(rank, file, out):
     hook.before_train_iter(runner, 0)
     results['seed'] = model.clock.seed
     torch.save(results, f'{out}.{rank}')
-    dist.destroy_process_group()
+    leave_group()
 
 
 def run_two(worker, folder):

@@ -14,6 +14,7 @@ from dseq_mm.models import DenseViT
 from tests.data import folders
 from tests.end_to_end import miniature
 from tests.end_to_end.runs import CONFIGS
+from tests.libraries import need
 
 ARCH = dict(embed_dims=24, num_layers=12, num_heads=2, feedforward_channels=48)
 
@@ -67,7 +68,7 @@ def run(cfg):
 
 
 def test_mask_rcnn_on_coco(tmp_path, backbone):
-    datasets = pytest.importorskip('mmdet.datasets')
+    datasets = need('mmdet').datasets
     root = tmp_path / 'coco'
     miniature.coco(root, datasets.CocoDataset.METAINFO['classes'])
     cfg = load('mask-rcnn_vitb16_25e_coco', tmp_path, backbone)
@@ -107,7 +108,7 @@ def test_mask_rcnn_on_coco(tmp_path, backbone):
 
 
 def test_upernet_on_ade20k(tmp_path, backbone):
-    pytest.importorskip('mmseg')
+    need('mmseg')
     root = tmp_path / 'ADEChallengeData2016'
     # the last one is smaller than a slide window
     miniature.ade20k(root, sizes=((64, 90), (70, 64), (20, 100)))

@@ -24,6 +24,8 @@ from dseq_mm.engine.durable import (
 from dseq_mm.engine.work_dir import newest_checkpoint
 from dseq_mm.transfer.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.usefixtures('safe_loader')
+
 
 class Line(BaseModel):
     """A model of one weight."""

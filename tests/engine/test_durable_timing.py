@@ -10,6 +10,7 @@ import torch.distributed as dist
 from mmengine.fileio import LocalBackend
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 
+from dseq_mm.cli.processes import leave_group
 from dseq_mm.engine import durable
 from dseq_mm.engine.durable import CheckpointNotWrittenError, gradients_pending
 from dseq_mm.engine.work_dir import newest_checkpoint
@@ -25,6 +26,8 @@ from tests.engine.test_durable import (
     place,
     resumed,
 )
+
+pytestmark = pytest.mark.usefixtures('safe_loader')
 
 
 def test_an_epochs_end_waits_for_the_optimizer(tmp_path):
@@ -137,7 +140,7 @@ def one_of_two(rank, folder):
     hooks = [At(3, save_now)]
     options = dict(max_keep_ckpts=1, hooks=hooks, scores=[1, 2, 3])
     build(folder / 'work', save_best='acc', rule='greater', **options).train()
-    dist.destroy_process_group()
+    leave_group()
 
 
 def test_of_two_processes_one_writes(tmp_path):
@@ -146,7 +149,10 @@ def test_of_two_processes_one_writes(tmp_path):
     draft = work / f'.x{durable._DRAFT}'
     draft.write_bytes(b'')
     context = get_context('fork')
-    both = [context.Process(target=one_of_two, args=(r, tmp_path)) for r in range(2)]
+    both = [
+        context.Process(target=one_of_two, args=(rank, tmp_path), daemon=True)
+        for rank in range(2)
+    ]
     for process in both:
         process.start()
     for process in both:

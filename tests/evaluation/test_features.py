@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 from PIL import Image
 from torch.utils.data import DataLoader
 
+from dseq_mm.cli.processes import leave_group
 from dseq_mm.evaluation.features import (
     build_loader,
     evaluation_mode,
@@ -157,8 +158,7 @@ def run_process(rank, store, queue, vit, config, preprocessor):
     loader = build_loader(config)
     found = extract_features(vit, loader, MODELS.build(preprocessor), 'cpu')
     queue.put((rank, len(loader.sampler), {k: v.numpy() for k, v in found.items()}))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 @pytest.mark.parametrize('size', [11, 4])

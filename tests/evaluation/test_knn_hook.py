@@ -17,6 +17,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.registry import DATASETS, MODELS
 from torch import nn
 
+from dseq_mm.cli.processes import leave_group
 from dseq_mm.engine.preemption import TrainingInterrupted
 from dseq_mm.evaluation.knn_hook import KNNHook, preserved_randomness
 
@@ -275,8 +276,7 @@ def measure(rank, store, queue, hook, toy):
         hook._data.bank.dataset.broken = broken
         found.append(hook._measure(runner))
     queue.put(found)
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 def test_two_processes_agree(tmp_path, toy, loader_config):

@@ -16,6 +16,7 @@ from mmengine.runner import Runner, ValLoop
 from mmengine.structures import BaseDataElement
 from torch import nn
 
+from dseq_mm.cli.processes import leave_group
 from dseq_mm.evaluation import validation
 from dseq_mm.evaluation.validation import SteadyValLoop, rehearse
 from tests.distributed.test_two_processes import run_two
@@ -329,7 +330,7 @@ def worker(rank, file, out):
             found[f'{name} error'] = str(error)
         found[name] = [runner.iter, len(start.told)]
     torch.save(found, f'{out}.{rank}')
-    torch.distributed.destroy_process_group()
+    leave_group()
 
 
 def test_processes_agree(tmp_path):

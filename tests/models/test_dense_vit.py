@@ -9,6 +9,7 @@ from mmpretrain.registry import MODELS
 
 from dseq_mm.models import ConcatPooling, DenseViT, JEPAViT
 from dseq_mm.models.windows import Windows
+from tests.libraries import need
 
 ARCH = dict(embed_dims=16, num_layers=4, num_heads=2, feedforward_channels=32)
 
@@ -195,7 +196,7 @@ def test_bad_arguments_are_named(settings, message):
 
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg'])
 def test_found_by_name_from_every_library(scope):
-    pytest.importorskip(scope)
+    need(scope)
     with DefaultScope.overwrite_default_scope(scope):
         module = MODELS.build(
             dict(type='DenseViT', arch=ARCH, img_size=16, patch_size=4)

@@ -10,6 +10,7 @@ import torch
 from mmengine.visualization import Visualizer
 
 from dseq_mm.transfer.checkpoint import load_checkpoint
+from tests.libraries import need
 from tests.transfer.conftest import ARCH, build_vit
 
 BACKBONE = f"""
@@ -140,8 +141,8 @@ def write_data(root):
 @pytest.fixture(params=TASKS)
 def task(request, tmp_path, monkeypatch):
     """Library and config of a task on four images."""
-    pytest.importorskip(request.param)
-    pytest.importorskip('mmseg')  # of the neck
+    need(request.param)
+    need('mmseg')  # of the neck
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('DISPLAY', raising=False)
     write_data(tmp_path)

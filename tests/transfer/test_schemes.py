@@ -13,6 +13,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import load_checkpoint as load_by_mmengine
 from torch import nn
 
+from dseq_mm.cli.processes import leave_group
 from dseq_mm.transfer import checkpoint
 from dseq_mm.transfer.checkpoint import install_safe_loader, load_from_safe_http
 
@@ -164,7 +165,7 @@ def _rank(rank, store, address, out):
         except ValueError as error:
             seen.append(str(error))
     torch.save(seen, f'{out}.{rank}')
-    dist.destroy_process_group()
+    leave_group()
 
 
 def test_one_process_of_a_machine_downloads(served, tmp_path):

@@ -5,6 +5,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
+from tests.libraries import need
 from tests.transfer.conftest import ARCH, WRONG
 
 D = ARCH['embed_dims']
@@ -90,8 +91,8 @@ BACKBONES = ('mmpretrain.VisionTransformer', 'DenseViT')
 @pytest.fixture(params=HOSTS)
 def host(request):
     """A function that builds a library's model, in the library's default scope."""
-    library = pytest.importorskip(request.param)
-    pytest.importorskip('mmseg')  # of the neck
+    library = need(request.param)
+    need('mmseg')  # of the neck
 
     def build(backbone, checkpoint, **settings):
         backbone = dict(

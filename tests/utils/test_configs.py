@@ -2,12 +2,14 @@
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from dseq_mm.utils import configs
+from tests.libraries import need
 
 
 @pytest.fixture
@@ -134,8 +136,7 @@ def test_own_configs_are_inherited_by_name(name, tmp_path):
     cfg = Config.fromfile(config)
     plain = Config.fromfile(configs.resolve_config(name))
     assert cfg.to_dict() == plain.to_dict()  # and nothing is marked with our name
-    pytest.importorskip(cfg.default_scope)
-    pytest.importorskip('mmcv.ops' if cfg.default_scope == 'mmdet' else 'mmcv')
+    need(cfg.default_scope)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         assert type(MODELS.build(cfg.model)).__name__ == cfg.model.type
 
@@ -163,6 +164,7 @@ def test_a_base_that_does_not_exist_is_told_from_other_files(tmp_path, text, mis
 
 
 def test_missing_libraries(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'mmcv.ops', ModuleType('mmcv.ops'))
     for library in ('mmseg', 'mmdet'):  # None makes an import fail
         monkeypatch.setitem(sys.modules, library, None)
     neck = [dict(type='mmseg.Feature2Pyramid', norm_cfg=dict(type='BN'))]
@@ -177,6 +179,8 @@ def test_detection_needs_operators_and_nothing_else_does(monkeypatch):
     pytest.importorskip('mmdet')
     pytest.importorskip('mmseg')
     monkeypatch.setitem(sys.modules, 'mmcv.ops', None)
+    # stands for a library whose parts can be imported
+    monkeypatch.setitem(sys.modules, 'mmseg.utils', ModuleType('mmseg.utils'))
     detection = Config(dict(model=dict(type='mmdet.MaskRCNN')))
     assert configs.missing_libraries(detection) == ['mmcv.ops']
     assert 'setup_env.sh --with-ops' in configs.missing_advice('a.py', 'mmcv.ops')
