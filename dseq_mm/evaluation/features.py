@@ -1,7 +1,7 @@
 """Features of a frozen backbone over a whole dataset, in dataset order.
 
 Shape legend: ``B`` images of a batch, ``n`` of the dataset, ``m`` of one process,
-``R`` processes, ``K`` class tokens (0 or 1), ``P`` patches, ``D`` channels.
+``K`` class tokens (0 or 1), ``P`` patches, ``D`` channels.
 """
 
 import contextlib
@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from mmengine.dataset import BaseDataset, DefaultSampler
-from mmengine.dist import all_gather, get_world_size
 from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ..data.keyed_dataset import KeyedDataset
 from ..utils.arguments import arguments_of, check_arguments
+from .shards import gather_shards
 
 #: What a dataloader config may have.
 LOADER = arguments_of(DataLoader).names.keys() | {
@@ -222,19 +222,6 @@ def size_of(dataloader: DataLoader) -> int:
     return len(cast(Sized, dataloader.dataset))
 
 
-def _gather(shard: Tensor, size: int) -> Tensor:
-    """Join the shards of all processes, dealt out as r, r + R, r + 2R, ...
-
-    Args:
-        shard: Rows of this process, ``(m, ...)``.
-        size: Length ``n`` of the dataset; the sampler's padding lies behind it.
-    """
-    if get_world_size() == 1:
-        return shard[:size]
-    joined = torch.stack(all_gather(shard), dim=1)  # (m, R, ...)
-    return joined.flatten(0, 1)[:size]  # (m, R, ...) -> (m * R, ...) -> (n, ...)
-
-
 def extract_shard(
     encode: Encoder,
     batches: Iterable[dict],
@@ -268,23 +255,6 @@ def extract_shard(
     known = [part for part in labels if part is not None]
     joined = {name: torch.cat(parts) for name, parts in shards.items()}
     return dict(joined, labels=torch.cat(known) if len(known) == len(labels) else None)
-
-
-def gather_shards(shard: dict[str, Tensor | None], size: int) -> dict:
-    """Join what all processes have extracted, in dataset order.
-
-    Args:
-        shard: As :func:`extract_shard` gives it, with the same entries in all
-            processes.
-        size: Length ``n`` of the dataset.
-
-    Returns:
-        The same of the whole dataset, on all processes.
-    """
-    return {
-        name: None if value is None else _gather(value, size)
-        for name, value in shard.items()
-    }
 
 
 def extract(

@@ -1,7 +1,7 @@
 """Weighted k-nearest-neighbor accuracy of frozen features.
 
-Shape legend: ``n`` images of the bank, ``q`` queries, ``D`` channels, ``k`` neighbors,
-``C`` classes.
+Shape legend: ``n`` images of the bank and ``q`` queries of this process, ``c`` of one
+chunk, ``R`` processes, ``D`` channels, ``k`` neighbors, ``C`` classes.
 """
 
 from functools import partial
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.dist import all_gather, get_rank, get_world_size
 from mmengine.logging import print_log
 from mmengine.registry import init_default_scope
 from mmengine.runner import set_random_seed
@@ -18,12 +19,19 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from ..transfer.initialize import load_backbone
-from .features import extract, extract_features, raw_pixels
+from .features import (
+    evaluation_mode,
+    extract_shard,
+    pooled_blocks,
+    raw_pixels,
+    size_of,
+)
 from .knn_data import open_knn_data
 from .rank import feature_std, rank_me
+from .shards import count, hand_round, highest, own_rows, total
 
 NO_LABELS = '--linear needs labels: KNNHook has no query, or its bank none'
-CHUNK = 512  # queries compared with the bank at once
+CHUNK = 512  # queries of all processes compared with the bank at once
 
 
 def knn_accuracy(
@@ -39,6 +47,8 @@ def knn_accuracy(
 
     Each of the ``k`` neighbors by cosine votes for its class with the weight
     ``exp(cosine / temperature)``. Computed in float32, ``CHUNK`` queries at a time.
+    Each process gives the rows that it has, and keeps its part of the bank: queries go
+    round, and each process names the nearest of its own.
 
     Args:
         bank: Features with known classes, ``(n, D)``.
@@ -50,47 +60,82 @@ def knn_accuracy(
         num_classes: Number of classes; by default the highest label decides.
 
     Returns:
-        ``top1`` and, with more than five classes, ``top5``, in percent.
+        ``top1`` and, with more than five classes, ``top5``, in percent, the same in
+        all processes.
 
     Raises:
         ValueError: The bank has fewer than ``k`` images, there is no query, or
             ``k`` or ``temperature`` is not positive.
     """
-    if not 1 <= k <= len(bank):
+    size, asked = count(bank), count(queries)
+    if not 1 <= k <= size:
         raise ValueError(
-            f'k={k} neighbors from a bank of {len(bank)} images: choose k between 1 '
+            f'k={k} neighbors from a bank of {size} images: choose k between 1 '
             'and the size of the bank (bank_fraction makes it smaller)'
         )
-    if temperature <= 0 or not len(queries):
+    if temperature <= 0 or not asked:
         raise ValueError('kNN needs a positive temperature and at least one query')
     if num_classes is None:
-        num_classes = int(max(bank_labels.max(), query_labels.max())) + 1
+        labels = torch.cat([bank_labels, query_labels])
+        num_classes = 1 + highest(int(labels.max()) if len(labels) else -1)
     bank = F.normalize(bank.float(), dim=1)
     top = [1, 5] if num_classes > 5 else [1]
     hits = torch.zeros(len(top), device=bank.device)
-    for chunk, truth in zip(
-        queries.split(CHUNK), query_labels.split(CHUNK), strict=True
-    ):
-        cosine = F.normalize(chunk.float(), dim=1) @ bank.T  # (CHUNK, n)
-        cosine, neighbor = cosine.topk(k, dim=1)  # (CHUNK, k)
+    length = max(1, CHUNK // get_world_size())
+    for start in range(0, highest(len(queries)), length):
+        chunk = queries[start : start + length]
+        truth = query_labels[start : start + length]
+        cosine, label = nearest(bank, bank_labels, chunk, k, length)
         # relative to the nearest: the same order, no overflow
         weight = ((cosine - cosine[:, :1]) / temperature).exp()
-        votes = weight.new_zeros(len(chunk), num_classes)  # (CHUNK, C)
-        votes.scatter_add_(1, bank_labels[neighbor], weight)
+        votes = weight.new_zeros(len(chunk), num_classes)  # (c, C)
+        votes.scatter_add_(1, label, weight)
         votes, ranking = votes.topk(max(top), dim=1)
         # a class without a vote has no place in the ranking
-        right = (ranking == truth[:, None]) & (votes > 0)  # (CHUNK, 5 or 1)
+        right = (ranking == truth[:, None]) & (votes > 0)  # (c, 5 or 1)
         hits += torch.stack([right[:, :t].any(1).sum() for t in top])
-    accuracy = 100.0 * hits / len(queries)
+    accuracy = 100.0 * total(hits) / asked
     return {f'top{t}': value for t, value in zip(top, accuracy.tolist(), strict=True)}
+
+
+def nearest(
+    bank: Tensor, labels: Tensor, queries: Tensor, k: int, length: int
+) -> tuple[Tensor, Tensor]:
+    """Find the nearest neighbors of queries in the parts of all processes.
+
+    Args:
+        bank: Normalized features of this process, ``(n, D)``.
+        labels: Their classes, ``(n,)``.
+        queries: Of this process, ``(c, D)``.
+        k: Number of neighbors; all processes together have as many.
+        length: The highest ``c`` of a process.
+
+    Returns:
+        Cosines, the highest first, and classes, both ``(c, k)``.
+    """
+    everyone = hand_round(queries, length)  # (R, length, D)
+    asked = F.normalize(everyone.flatten(0, 1).float(), dim=1)  # (R * length, D)
+    found = (asked @ bank.T).topk(min(k, len(bank)), dim=1)  # (R * length, <= k)
+    cosine = asked.new_full((len(asked), k), -torch.inf)
+    label = labels.new_zeros(len(asked), k)
+    cosine[:, : found.values.shape[1]] = found.values
+    label[:, : found.values.shape[1]] = labels[found.indices]
+    if get_world_size() == 1:
+        return cosine[: len(queries)], label[: len(queries)]
+    own = get_rank() * length + torch.arange(len(queries), device=bank.device)
+    # what R processes have found for the queries of this one: (c, R * k)
+    cosine = torch.cat([part[own] for part in all_gather(cosine)], dim=1)
+    label = torch.cat([part[own] for part in all_gather(label)], dim=1)
+    cosine, place = cosine.topk(k, dim=1)  # (c, k)
+    return cosine, label.gather(1, place)
 
 
 def _check_finite(features: dict[str, Tensor], what: str) -> None:
     for name, value in features.items():
-        bad = int((~torch.isfinite(value)).flatten(1).any(1).sum())
+        bad = int(total((~torch.isfinite(value)).flatten(1).any(1).sum()))
         if bad:
             raise ValueError(
-                f'the features of {bad} of {len(value)} images of the {what} are NaN '
+                f'the features of {bad} of {count(value)} images of the {what} are NaN '
                 f'or infinite ({name})'
             )
 
@@ -105,7 +150,8 @@ def knn_metrics(
     """Measure extracted features.
 
     Args:
-        bank: Named features ``(n, D)`` and ``labels`` ``(n,)``.
+        bank: Named features ``(n, D)`` and ``labels`` ``(n,)`` of this process, as
+            :func:`.own_rows` leaves them.
         queries: The same of the queries; None for no kNN, and no labels of the bank.
         k: Number of neighbors.
         temperature: Of the votes.
@@ -125,8 +171,9 @@ def knn_metrics(
     metrics = {}
     if queries is not None:
         truth = queries.get('labels')
-        if labels is None or truth is None:
+        if highest(labels is None or truth is None):
             raise ValueError('kNN needs labels in both bank and query datasets')
+        assert labels is not None and truth is not None
         queries = {name: queries[name].to(device) for name in bank}
         _check_finite(queries, 'queries')
         labels, truth = labels.to(device), truth.to(device)
@@ -195,9 +242,9 @@ def extract_config(
         labels: Refuse data without labels before anything is computed.
 
     Returns:
-        Features of the bank and of the queries, as :func:`extract_features` gives
-        them, with the labels of the bank's classes; None instead of the queries if
-        there are none or the bank has no labels.
+        Features of the bank and of the queries with ``labels`` of the bank's classes,
+        as :func:`.extract_shard` gives them: of several processes each has its own
+        rows. None instead of the queries if there are none or the bank has no labels.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
@@ -217,15 +264,18 @@ def extract_config(
         raise ValueError(NO_LABELS)
     for note in data.notes:
         print_log(note)
-    if pixels:
-        run = partial(extract, raw_pixels)
-    else:
+    encode, modules = raw_pixels, [preprocessor]
+    if not pixels:
         backbone = _frozen_backbone(cfg, checkpoint, encoder, seed).to(device)
-        run = partial(extract_features, backbone)
-    bank = run(data.bank, preprocessor, device)
+        encode, modules = partial(pooled_blocks, backbone), [preprocessor, backbone]
+    found: list[dict] = []
+    with evaluation_mode(*modules):
+        for loader in filter(None, (data.bank, data.query)):
+            shard = extract_shard(encode, loader, preprocessor, device)
+            found.append(own_rows(shard, size_of(loader)))
     if data.query is None:
-        return bank, None
-    return bank, data.relabel(run(data.query, preprocessor, device))
+        return found[0], None
+    return found[0], data.relabel(found[1])
 
 
 def evaluate_config(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, broadcast_object_list, is_main_process
+from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
 from torch import nn
 from torch.utils.data import DataLoader
@@ -17,15 +17,10 @@ from ..engine.preemption import shield_workers
 from ..registry import HOOKS
 from ..utils.command import explain
 from .best import check_save_best, keep_best
-from .features import (
-    evaluation_mode,
-    extract_shard,
-    gather_shards,
-    pooled_blocks,
-    size_of,
-)
+from .features import evaluation_mode, extract_shard, pooled_blocks, size_of
 from .knn import knn_metrics
 from .knn_data import KNNData, open_knn_data
+from .shards import own_rows
 
 #: Times the pixels that a backbone is made for: not meant, and very slow.
 _TOO_LARGE = 16
@@ -52,7 +47,7 @@ def preserved_randomness() -> Iterator[None]:
 class KNNHook(Hook):
     """Measure the frozen backbone every few epochs and after the last one.
 
-    All processes extract features of their shards. It logs ``knn_last``,
+    All processes extract features of their shards and keep them. It logs ``knn_last``,
     ``knn_last4``, ``rank_me`` and ``feature_std``; without ``query``, or if the bank
     has no labels, the last two of the bank alone. The training goes on as if it had
     not been there. It works with any algorithm of mmpretrain that has a ``backbone``.
@@ -211,15 +206,17 @@ class KNNHook(Hook):
         """The metrics, or why there are none; the same in all processes.
 
         No process waits for one that has failed: that is asked before anything is
-        gathered.
+        compared. Each process keeps its part of the bank, and classifies its queries.
         """
-        loaders, shards, reason = self._loaders(), {}, None
+        rows: dict[str, dict] = {}
+        reason = None
         try:
-            for name, loader in loaders.items():
-                shards[name] = self._extract(runner.model, loader)
+            for name, loader in self._loaders().items():
+                shard = self._extract(runner.model, loader)
+                rows[name] = own_rows(shard, size_of(loader))
                 if self._data.query is None:
-                    shards[name].pop('labels')
-                elif shards[name]['labels'] is None:
+                    rows[name].pop('labels')
+                elif rows[name]['labels'] is None:
                     raise ValueError(f'an image of the {name} has no label')
         except Exception as error:
             reason = failure_line(error)
@@ -227,27 +224,14 @@ class KNNHook(Hook):
         if failed:
             free_memory()
             return None, failed[0]
-        found = {
-            name: gather_shards(shards.pop(name), size_of(loader))
-            for name, loader in loaders.items()
-        }
-        outcome: list = [None, None]
-        if is_main_process():
-            try:
-                outcome[0] = self._compare(runner.model, **found)
-            except Exception as error:
-                outcome[1] = failure_line(error)
-                free_memory()
-        broadcast_object_list(outcome)
-        return outcome[0], outcome[1]
-
-    def _compare(
-        self, model: nn.Module, bank: dict, query: dict | None = None
-    ) -> dict[str, float]:
-        device = next(self.frozen_backbone(model).parameters()).device
-        if query is not None:
-            query = self._data.relabel(query)
-        return knn_metrics(bank, query, self.k, self.temperature, device)
+        query = self._data.relabel(rows['query']) if 'query' in rows else None
+        device = next(self.frozen_backbone(runner.model).parameters()).device
+        try:
+            settings = (self.k, self.temperature, device)
+            return knn_metrics(rows['bank'], query, *settings), None
+        except Exception as error:  # bad features are found by all processes at once
+            free_memory()
+            return None, failure_line(error)
 
 
 def failure_line(error: Exception) -> str:

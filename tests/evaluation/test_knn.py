@@ -203,7 +203,7 @@ def test_tool(config, tmp_path, capsys):
     config.custom_hooks[1].bank.dataset.labeled = False
     config.dump(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(knn, 'extract', pytest.fail)  # refused before that
+        patch.setattr(knn, 'extract_shard', pytest.fail)  # refused before that
         with pytest.raises(ValueError, match='--linear needs labels'):
             main([str(path), '--raw-pixels', '--linear'])
     with pytest.raises(ValueError, match='no checkpoint'):
