@@ -39,7 +39,7 @@ def program(tool, *arguments):
 def digits(tmp_path_factory):
     """A small DigitScenes and a run of two epochs on it by two gloo processes."""
     folder = tmp_path_factory.mktemp('digits')
-    data, work = folder / 'data', folder / 'run'
+    data = folder / 'data'
     options = ['--train', 64, '--val', 32, '--scenes-train', 2, '--scenes-val', 2]
     program('make_digitscenes', data, *options)
     roots = [
@@ -51,13 +51,25 @@ def digits(tmp_path_factory):
         )
     ]
     config = str(CONFIGS / 'dseq_digitscenes_20e.py')
-    env = dict(os.environ, PATH=f'{Path(EXECUTABLE).parent}:{os.environ["PATH"]}')
-    command = ['bash', 'tools/dist_train.sh', config, '2', '--work-dir', str(work)]
-    command += ['--cfg-options', *SMALL, 'train_dataloader.batch_size=8', *roots]
-    run = dict(cwd=CONFIGS.parent, capture_output=True, text=True)
-    result = subprocess.run(command, env={**env, 'PORT': '29711'}, **run)
-    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
-    return config, work, roots, result.stdout + result.stderr
+    node = start_node(2, config, folder / 'run', roots, PORT='29711')
+    output, _ = node.communicate()
+    assert node.returncode == 0, output[-3000:]
+    return config, folder / 'run', roots, output
+
+
+def start_node(processes, config, work, roots, **environment):
+    """Start a training of two epochs; its output goes to the pipe."""
+    path = f'{Path(EXECUTABLE).parent}:{os.environ["PATH"]}'
+    command = ['bash', 'tools/dist_train.sh', config, str(processes)]
+    command += ['--work-dir', str(work), '--cfg-options', *SMALL]
+    return subprocess.Popen(
+        [*command, 'train_dataloader.batch_size=8', *roots],
+        cwd=CONFIGS.parent,
+        env=dict(os.environ, PATH=path, **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_two_gloo_processes_train_and_measure(digits):
@@ -66,6 +78,25 @@ def test_two_gloo_processes_train_and_measure(digits):
     assert (work / 'epoch_2.pth').exists()
     steps = load_checkpoint(work / 'epoch_2.pth')['state_dict']['target_encoder.steps']
     assert steps == 2 * (64 // 16)
+
+
+def test_two_nodes_train_as_two_processes_of_one_node_do(digits, tmp_path):
+    config, one_node, roots, _ = digits
+    work = tmp_path / 'run'  # on a file system that both nodes see
+    together = dict(NNODES='2', MASTER_ADDR='127.0.0.1', PORT='29713')
+    nodes = [
+        start_node(1, config, work, roots, NODE_RANK=str(rank), **together)
+        for rank in range(2)
+    ]
+    outputs = [node.communicate()[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], outputs
+    assert ['knn_last' in output for output in outputs] == [True, False]
+    expected, found = (
+        load_checkpoint(folder / 'epoch_2.pth')['state_dict']
+        for folder in (one_node, work)
+    )
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def test_knn_tool_agrees_with_the_test_tool(digits, tmp_path):
