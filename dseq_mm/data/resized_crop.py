@@ -1,4 +1,4 @@
-"""Random crops, resized without a copy of the crop.
+"""Random crops, resized by PyTorch.
 
 Shape legend: ``(h, w)`` pixels of the image, ``(H, W)`` of the result.
 """
@@ -15,8 +15,7 @@ class AntialiasedResizedCrop(RandomResizedCrop):
     """mmpretrain's `RandomResizedCrop`, with PyTorch's antialiased resize.
 
     The crops of a seed are those of the host's. So are the pixels of
-    `backend='pillow'`, to 1 of 255: the filter is the same, and rounding is not. It
-    reads the crop where it lies in the decoded image, which Pillow cannot.
+    `backend='pillow'`, to 1 of 255: the filter is the same, and rounding is not.
 
     Args:
         scale: Height and width of the result in pixels, or one number for both.
@@ -83,9 +82,9 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         image = image.copy()
     pixels = torch.from_numpy(image)
     pixels = pixels[..., None] if image.ndim == 2 else pixels  # (h, w, C)
-    # (h, w, C) -> (1, C, h, w), a view; the result is laid out in the same way
-    resized = F.interpolate(
-        pixels.permute(2, 0, 1)[None], size, mode='bilinear', antialias=True
-    )
-    resized = resized[0].permute(1, 2, 0)  # (H, W, C)
+    # (h, w, C) -> (1, C, h, w); rows of a crop are copied as they are, for PyTorch's
+    # fast path, whose result is laid out in the same way
+    pixels = pixels.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+    resized = F.interpolate(pixels, size, mode='bilinear', antialias=True)
+    resized = resized[0].permute(1, 2, 0)  # (1, C, H, W) -> (H, W, C)
     return resized.reshape(*size, *image.shape[2:]).contiguous().numpy()
