@@ -7,8 +7,9 @@ but they look here for what they lack: ``type='JEPA'`` under its scope and
 ``type='mmpretrain.JEPA'`` work, too.
 
 Few parts are for other libraries' configs under their bare names, and are registered
-with MMEngine: :class:`~dseq_mm.models.DenseViT`, transforms, initializations and the
-optimizer's constructor for fine-tuning.
+with MMEngine: :class:`~dseq_mm.models.DenseViT`, transforms, initializations, the
+optimizer's constructor for fine-tuning, and the wrapper of models, which MMEngine looks
+for in its own registry.
 """
 
 from mmengine.registry import Registry

@@ -77,14 +77,15 @@ def prepare_distributed(cfg: Config, launcher: str) -> list[str]:
     if not is_distributed():
         timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
         torch.distributed.init_process_group('gloo', timeout=timedelta(seconds=timeout))
-    wrapper = dict(
-        type='MMDistributedDataParallel',
-        # mmengine's own values where no wrapper is configured
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get('find_unused_parameters', False),
-    )
-    wrapper.update(cfg.get('model_wrapper_cfg') or {}, device_ids=None)
-    cfg.model_wrapper_cfg = wrapper
+    given = cfg.get('model_wrapper_cfg') or {}
+    if bare_type(given) in ('', 'MMDistributedDataParallel'):
+        wrapper = dict(
+            type='MMDistributedDataParallel',
+            # mmengine's own values where no wrapper is configured
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        cfg.model_wrapper_cfg = {**wrapper, **given, 'device_ids': None}
     if not _replace_sync_bn(cfg.get('model')):
         return []
     return [

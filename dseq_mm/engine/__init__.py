@@ -16,6 +16,7 @@ from .optim_wrapper import (
 from .preemption import PreemptionHook, TrainingInterrupted
 from .progress_hook import ProgressHook
 from .schedules import CosineSchedule, LinearSchedule, PolySchedule, StepSchedule
+from .sharding import FullySharded
 from .strict import StrictCheckpointHook
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     'DataHook',
     'DeferredRuntimeInfoHook',
     'DurableCheckpointHook',
+    'FullySharded',
     'GuardedOptimWrapper',
     'HistoryHook',
     'JEPAOptimWrapperConstructor',

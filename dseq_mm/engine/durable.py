@@ -18,6 +18,7 @@ from ..transfer.integrity import replace_durably
 from ..utils.host import GREATER_IS_BETTER, resume_from, resumes_from_anywhere
 from ..utils.metrics import missing_best
 from .optim_wrapper import gradients_pending
+from .sharding import gathered
 from .work_dir import LAST_CHECKPOINT, newest_checkpoint
 
 _INTERRUPTED = 'interrupted.pth'
@@ -117,6 +118,7 @@ class DurableCheckpointHook(CheckpointHook):
     # what KNNHook measures: save_best needs no rule
     _default_greater_keys = [*GREATER_IS_BETTER, 'knn_', 'rank_me', 'feature_std']
     backend_args: dict | None
+    gathers = True  # what a sharded model needs
 
     def __init__(self, *args, **kwargs) -> None:
         known = set(inspect.signature(CheckpointHook.__init__).parameters)
@@ -367,9 +369,11 @@ class DurableCheckpointHook(CheckpointHook):
 
     @contextmanager
     def _explained(self, runner):
-        """Say what is lost and what is not if a file cannot be written."""
+        """Save a sharded model as a whole; say what is lost if it cannot be written."""
+        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         try:
-            yield
+            with gathered(runner.model, optimizer):
+                yield
         except _WriteError as error:
             folder = None if '://' in str(self.out_dir) else self.out_dir
             whole, _ = newest_checkpoint(runner.work_dir, folder)

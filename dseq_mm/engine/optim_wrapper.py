@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from ..utils.arguments import check_arguments
+from ..utils.host import local, whole
 from .deferred import DeferredRead
+from .sharding import is_sharded, shard_state
 
 _BAD_GRADIENT = (
     'the loss or a gradient was not finite at iteration {steps}; the weights were left '
@@ -75,6 +77,7 @@ class GuardedOptimWrapper(OptimWrapper):
                 f"dtype must be None, 'float32' or 'bfloat16', got {dtype!r}. float16 "
                 "needs loss scaling: use mmengine's AmpOptimWrapper for it."
             )
+        self.optimizer.register_load_state_dict_pre_hook(shard_state)
         self.dtype = _DTYPES[dtype]
         self._bad_loss: Tensor | None = None
         self._batch: tuple[int, Sequence[str]] = (0, ())
@@ -132,7 +135,7 @@ class GuardedOptimWrapper(OptimWrapper):
             for parameter in group['params']
             if parameter.grad is not None
         ]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         bad = ~norm.isfinite()
         flag = (bad if self._bad_loss is None else self._bad_loss | bad).float()
         all_reduce(flag, op='max')
@@ -144,15 +147,20 @@ class GuardedOptimWrapper(OptimWrapper):
         else:
             self.raise_if_nonfinite()
         super().step(**kwargs)
-        largest = torch.nn.utils.get_total_norm(
-            [p for group in self.optimizer.param_groups for p in group['params']],
-            torch.inf,
-        )
-        # replicas have the same weights: no need to ask the other processes
-        read = DeferredRead((~largest.detach().isfinite()).float())
+        read = DeferredRead(self._weights_are_bad())
         self._pending.append((_BAD_WEIGHT, read, batches))
         if not read.on_its_way:
             self.raise_if_nonfinite()
+
+    def _weights_are_bad(self) -> Tensor:
+        """Whether a weight is not finite: 1.0 or 0.0, on the device."""
+        weights = [p for group in self.optimizer.param_groups for p in group['params']]
+        parts = [part for part in map(local, weights) if part.numel()]
+        largest = torch.nn.utils.get_total_norm(parts, torch.inf)
+        bad = (~largest.detach().isfinite()).float()
+        if is_sharded(weights):  # replicas need not ask the other processes
+            all_reduce(bad, op='max')
+        return bad
 
     def initialize_count_status(
         self, model: nn.Module, init_counts: int, max_counts: int
@@ -176,7 +184,7 @@ class GuardedOptimWrapper(OptimWrapper):
         ]
         norm = self.clip_func(parameters, **self.clip_grad_kwargs)
         if norm is not None:  # clipping by value has none
-            self._norm = DeferredRead(norm)
+            self._norm = DeferredRead(whole(norm))
             if not self._norm.on_its_way:
                 self._log_norm()
 

@@ -30,6 +30,7 @@ from .record import (
     settings_of,
     shown,
 )
+from .sharding import check_saving
 
 
 @HOOKS.register_module()
@@ -60,7 +61,11 @@ class StrictCheckpointHook(Hook):
 
         Args:
             runner: The runner.
+
+        Raises:
+            ValueError: If checkpoints could not be written whole.
         """
+        check_saving(runner.model, runner.hooks)
         self._run_id = self._run_id or new_run_id()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:

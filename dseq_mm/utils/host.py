@@ -19,6 +19,7 @@ from mmengine.registry import Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 #: Beginnings of metrics of which ``save_best`` knows that more is better.
 GREATER_IS_BETTER = tuple(CheckpointHook._default_greater_keys)
@@ -293,8 +294,35 @@ def lerp_all(values: list[Tensor], towards: list[Tensor], share: float) -> None:
     """Move tensors towards others, all in few kernels.
 
     Args:
-        values: Changed in place.
-        towards: As many, of the same shapes.
+        values: Changed in place. Of sharded ones (``DTensor``) each process moves its
+            own part.
+        towards: As many, of the same shapes, and cut up alike.
         share: How far, from 0 to 1.
     """
+    values, towards = ([local(x) for x in part] for part in (values, towards))
     torch._foreach_lerp_(values, towards, share)
+
+
+def local(value: Tensor) -> Tensor:
+    """Find the part of a tensor that this process has.
+
+    Args:
+        value: Of any kind.
+
+    Returns:
+        Of a sharded tensor this process's part, which shares its memory; of others the
+        tensor itself.
+    """
+    return value.to_local() if isinstance(value, DTensor) else value
+
+
+def whole(value: Tensor) -> Tensor:
+    """Bring a tensor together.
+
+    Args:
+        value: Of any kind; of a sharded one all processes ask.
+
+    Returns:
+        The whole of a sharded tensor; of others the tensor itself.
+    """
+    return value.full_tensor() if isinstance(value, DTensor) else value

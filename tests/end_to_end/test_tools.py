@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -57,13 +58,13 @@ def digits(tmp_path_factory):
     return config, folder / 'run', roots, output
 
 
-def start_node(processes, config, work, roots, **environment):
+def start_node(processes, config, work, options, resume=(), **environment):
     """Start a training of two epochs; its output goes to the pipe."""
     path = f'{Path(EXECUTABLE).parent}:{os.environ["PATH"]}'
     command = ['bash', 'tools/dist_train.sh', config, str(processes)]
-    command += ['--work-dir', str(work), '--cfg-options', *SMALL]
+    command += ['--work-dir', str(work), *map(str, resume), '--cfg-options', *SMALL]
     return subprocess.Popen(
-        [*command, 'train_dataloader.batch_size=8', *roots],
+        [*command, 'train_dataloader.batch_size=8', *options],
         cwd=CONFIGS.parent,
         env=dict(os.environ, PATH=path, **environment),
         stdout=subprocess.PIPE,
@@ -91,12 +92,39 @@ def test_two_nodes_train_as_two_processes_of_one_node_do(digits, tmp_path):
     outputs = [node.communicate()[0] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], outputs
     assert ['knn_last' in output for output in outputs] == [True, False]
-    expected, found = (
-        load_checkpoint(folder / 'epoch_2.pth')['state_dict']
-        for folder in (one_node, work)
-    )
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    same(one_node / 'epoch_2.pth', work / 'epoch_2.pth')
+
+
+def same(first, second):
+    """Weights and moments of two files are equal to the bit."""
+    expected, found = load_checkpoint(first), load_checkpoint(second)
+    moments = [x['optimizer']['state'] for x in (expected, found)]
+    assert moments[0].keys() == moments[1].keys() and len(moments[0]) > 20
+    pairs = [(expected['state_dict'], found['state_dict'])]
+    pairs += [(moments[0][number], moments[1][number]) for number in moments[0]]
+    for one, other in pairs:
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert torch.equal(value, other[name]), name
+
+
+def test_sharded_and_whole_models_go_on_from_each_others_checkpoints(digits, tmp_path):
+    config, whole, roots, output = digits
+    sharded = [*roots, 'model_wrapper_cfg.type=FullySharded']
+    runs = {
+        'sharded': (sharded, []),
+        'whole from sharded': (roots, tmp_path / 'sharded'),
+        'sharded from whole': (sharded, whole),
+    }
+    for name, (options, start) in runs.items():
+        resume = ['--resume', start / 'epoch_1.pth'] if start else []
+        node = start_node(2, config, tmp_path / name, options, resume, PORT='29712')
+        printed, _ = node.communicate()
+        assert node.returncode == 0, printed[-3000:]
+        for epoch in (2,) if start else (1, 2):
+            same(whole / f'epoch_{epoch}.pth', tmp_path / name / f'epoch_{epoch}.pth')
+        measured = re.findall('Epoch 2: (.*knn_last .*)', printed)
+        assert measured == re.findall('Epoch 2: (.*knn_last .*)', output) != []
 
 
 def test_knn_tool_agrees_with_the_test_tool(digits, tmp_path):
