@@ -10,7 +10,7 @@ from mmpretrain.registry import PARAM_SCHEDULERS
 from torch.utils.data import BatchSampler, DataLoader
 
 from dseq_mm.engine import ResumableTrainLoop, checks
-from dseq_mm.engine.record import sampler_of
+from dseq_mm.engine.record import compare_settings, sampler_of
 from tests.engine.course import Course, curve
 
 
@@ -346,3 +346,17 @@ def test_progress_of_iterations_is_recorded():
     checkpoint = Course().run_until(4) | checkpoint
     with pytest.raises(ValueError, match='2 images at a time, this run has 5'):
         other.resume(checkpoint)
+
+
+def test_how_it_is_computed_may_change():
+    before = {'model.neck.depth': 12, 'model.backbone.with_cp': False}
+    now = {
+        'model.neck.depth': 12,
+        'model.compile_layers': True,
+        'model.unrolled': True,
+        'model.backbone.with_cp': True,
+        'model.neck.varlen': True,
+    }
+    assert compare_settings(before, now) == ([], [])
+    other, _ = compare_settings(before, {**now, 'model.neck.depth': 6})
+    assert [difference.name for difference in other] == ['model.neck.depth']
