@@ -127,8 +127,8 @@ class PredictionPlan(Movable):
             The plan, padded to the longest row of the batch, on the host.
 
         Raises:
-            ValueError: If there are fewer than two ranks, or they are of another shape
-                or type.
+            ValueError: If there are fewer than two ranks, they are of another shape or
+                type, or an image has nothing to begin with or nothing to predict.
         """
         if num_ranks < 2:
             raise ValueError(
@@ -141,6 +141,16 @@ class PredictionPlan(Movable):
                 f'{rank.dtype} of shape {tuple(rank.shape)}'
             )
         rank = rank.cpu()
+        for kind, there in (
+            ('rank 0, to predict from', rank == 0),
+            ('a higher rank, to be predicted', (rank > 0) & (rank < num_ranks)),
+        ):
+            without = (~there.any(1)).nonzero().flatten().tolist()
+            if without:
+                raise ValueError(
+                    f'row {without[0]} of the ranks has no patch of {kind}: each image '
+                    'needs one'
+                )
         context = torch.where(rank < num_ranks - 1, rank, -1)
         targets = rank[:, None] == torch.arange(1, num_ranks)[:, None]  # (R, S, P)
         return cls.from_masks(context, targets, num_ranks - 1)

@@ -1,8 +1,10 @@
 """What a build of the package contains."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,29 @@ def test_build_ships_docs_and_no_set_up_of_clones(lib):
     assert {path.name for path in (shipped / 'docs').iterdir()} == here
     scripts = {path.name for path in (shipped / 'tools').glob('*.sh')}
     assert scripts == {'dist_train.sh', 'dist_test.sh', 'slurm_train.sh'}
+
+
+def test_a_source_distribution_is_the_whole_project(tmp_path):
+    listed = subprocess.run(
+        ['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip('not a clone')
+    tracked = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    copy = tmp_path / 'copy'
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    command = [sys.executable, 'setup.py', '-q', 'sdist', '-d', str(tmp_path)]
+    subprocess.run(command, cwd=copy, check=True)
+    (archive,) = tmp_path.glob('dseq_mm-*.tar.gz')
+    with tarfile.open(archive) as file:
+        names = {m.name.partition('/')[2] for m in file.getmembers() if m.isfile()}
+    made = {name for name in names if '.egg-info/' in name} | {'PKG-INFO', 'setup.cfg'}
+    # what serves the repository alone
+    hidden = {name for name in tracked if name.startswith('.')}
+    assert names - made == tracked - hidden
+    assert {'pyproject.toml', 'docs/install.md', 'tools/setup_env.sh'} <= names
 
 
 def run_from(lib, folder, *arguments):

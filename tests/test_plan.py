@@ -137,13 +137,13 @@ def test_weights_average_patches_then_groups_then_samples(plan):
     st.integers(2, 5).flatmap(
         lambda num_ranks: st.tuples(
             st.just(num_ranks),
-            st.integers(1, 9).flatmap(
+            st.integers(0, 8).flatmap(
                 lambda patches: st.lists(
                     st.lists(
                         st.integers(-2, num_ranks + 1),
                         min_size=patches,
                         max_size=patches,
-                    ),
+                    ).map(lambda row: [*row[:3], 0, *row[3:], num_ranks - 1]),
                     min_size=1,
                     max_size=4,
                 )
@@ -178,6 +178,9 @@ def test_ranks_become_a_sequence(drawn):
 def test_one_rank_is_no_sequence():
     with pytest.raises(ValueError, match='num_ranks=1'):
         PredictionPlan.from_ranks(torch.zeros(1, 4).long(), 1)
+    for second, message in (([1, 1, 2], 'to predict from'), ([0, 3, -1], 'higher')):
+        with pytest.raises(ValueError, match=f'row 1 of the ranks .* {message}'):
+            PredictionPlan.from_ranks(torch.tensor([[0, 1, 2], second]), 3)
 
 
 def test_exact_mode_refuses_growing_context():

@@ -200,7 +200,7 @@ def commands(job: Job) -> list[list[str]]:
     """
     found = newest_checkpoint(job.folder / TRAIN)[0]
     words = {
-        TRAINED: str(found or job.folder / TRAIN / 'last.pth'),
+        TRAINED: str(found or job.folder / TRAIN / 'LAST_CHECKPOINT'),
         RESUME: str(found or 'auto'),
     }
     return [[words.get(word, word) for word in step.command] for step in job.steps]

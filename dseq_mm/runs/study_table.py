@@ -72,10 +72,13 @@ def _header(study: Study, table: Table, facts: Facts, shown: bool) -> str:
     if not study.measure.tasks:
         probe = 'tools/knn.py --linear, a quick probe and not the protocol of the paper'
     paper = f'"{PAPER_HEADING}": {table.paper}. It was not measured here.'
+    words = study.measure.words
     if not shown:
+        options = ' '.join([*study.options, *study.probe])
+        words += f', changed by {options}'
         paper = 'Options changed the settings, so no figure of the paper stands here.'
     return (
-        f'{study.measure.words}; seeds {listed}; measured by {probe}. Accuracy in %: '
+        f'{words}; seeds {listed}; measured by {probe}. Accuracy in %: '
         f'mean (lowest to highest) over the seeds. {paper}'
     )
 

@@ -67,7 +67,7 @@ def test_several_gpus_go_through_the_scripts(bench):
     assert train[:4] == ['bash', str(folder / 'dist_train.sh'), job.config, '2']
     assert train[4] == '--checkpoint' and 'train_dataloader.batch_size=128' in train
     assert test[1] == str(folder / 'dist_test.sh')
-    assert test[3].endswith('last.pth') and test[4] == '2'
+    assert test[3].endswith('LAST_CHECKPOINT') and test[4] == '2'
     (knn,) = commands(bench.plan('knn', gpus=2)[0])
     assert knn[:2] == [sys.executable, str(folder / 'knn.py')]
 
