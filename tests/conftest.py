@@ -36,6 +36,8 @@ SLOW = (
     'test_configs.py',
     'test_transfer_configs.py',
     'transfer/test_export.py',
+    'transfer/test_hugging_face.py',
+    'transfer/test_layouts.py',
     'transfer/test_initialize.py',
     'transfer/test_schemes.py',
     'transfer/test_strict_in_hosts.py',

@@ -5,6 +5,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..engine.work_dir import newest_checkpoint
+from ..transfer.folders import is_model_folder
 from ..utils.configs import bare_type
 
 #: ``--resume`` without a path.
@@ -15,13 +16,13 @@ def check_file(path: str, advice: str = '') -> None:
     """Complain about a checkpoint that is not there before anything is built.
 
     Args:
-        path: Path of a checkpoint on this machine.
+        path: Path of a checkpoint on this machine, or of a folder of transformers'.
         advice: What else the user could do.
 
     Raises:
         ValueError: If there is no such file.
     """
-    if not Path(path).expanduser().is_file():
+    if not (Path(path).expanduser().is_file() or is_model_folder(path)):
         raise ValueError(f'There is no checkpoint {path}. {advice}'.rstrip())
 
 

@@ -5,7 +5,7 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import Tensor
 
 from ..registry import HOOKS
-from ..transfer.checkpoint import read_config_text
+from ..transfer.config_text import read_config_text
 from ..utils.host import chosen_seed, set_seed
 from .checks import (
     check_averages,

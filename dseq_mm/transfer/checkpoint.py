@@ -7,7 +7,6 @@ what checkpoints of MMEngine's runner need, and there is no fallback.
 Nor is a damaged file read: what carries checksums is compared with them first.
 """
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -29,6 +28,7 @@ from mmengine.runner import CheckpointLoader
 from torch import serialization
 
 from ..utils.host import checkpoint_schemes
+from .folders import read_folder_meta, weight_files
 from .integrity import check_zip, digest, is_zip, replace_durably
 
 METADATA_KEY = 'dseq_mm'  # of a .safetensors file: our metadata as JSON
@@ -135,6 +135,8 @@ def _read(
     they are not compared with their checksums.
     """
     path = Path(path).expanduser()
+    if path.is_dir():
+        return _read_folder(path, map_location, lazy, check)
     if not path.is_file():
         raise FileNotFoundError(
             f'{path} is not a file. Give the path of a checkpoint on this machine '
@@ -155,6 +157,13 @@ def _read(
             'file with a state dict, or a dict with the key "state_dict".'
         )
     return checkpoint
+
+
+def _read_folder(path: Path, map_location: Any, lazy: bool, check: bool) -> dict:
+    """Read a model in a folder as ``dict(state_dict=..., meta=...)``."""
+    parts = [_read(file, map_location, lazy, check) for file in weight_files(path)]
+    state = {k: v for part in parts for k, v in part.get('state_dict', part).items()}
+    return dict(state_dict=state, meta=read_folder_meta(path))
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
@@ -178,7 +187,8 @@ def load_checkpoint(path: str | Path, map_location: Any = 'cpu') -> dict:
     ``.safetensors`` files of others, have no checksum and are read without.
 
     Args:
-        path: A local ``.pth`` file (any suffix) or a ``.safetensors`` file.
+        path: A local ``.pth`` file (any suffix), a ``.safetensors`` file, or a folder
+            that transformers has saved.
         map_location: Where the tensors go, as for ``torch.load``.
 
     Returns:
@@ -351,39 +361,3 @@ def install_safe_loader() -> None:
     loaders |= dict.fromkeys(('http://', 'https://'), load_from_safe_http)
     for prefix, loader in loaders.items():
         CheckpointLoader.register_scheme(prefix, loader, force=True)
-
-
-def _literal(node: ast.AST) -> Any:
-    """Value of a literal or of nested ``dict(...)`` calls, else None."""
-    if isinstance(node, ast.Call):
-        if not isinstance(node.func, ast.Name) or node.func.id != 'dict':
-            return None
-        return {item.arg: _literal(item.value) for item in node.keywords if item.arg}
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(item) for item in node.elts]
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError):  # not a literal, or one that cannot be a key
-        return None
-
-
-def read_config_text(text: Any) -> dict:
-    """Read the config text in a checkpoint as data; nothing in it is run.
-
-    Args:
-        text: ``checkpoint['meta']['cfg']``, assignments as MMEngine dumps them.
-
-    Returns:
-        Variable name to value. What is neither a literal nor ``dict(...)`` is
-        None; what is not a text, or not Python, gives an empty dict.
-    """
-    if not isinstance(text, str):
-        return {}
-    try:
-        return {
-            node.targets[0].id: _literal(node.value)
-            for node in ast.parse(text).body
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
-        }
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}

@@ -14,12 +14,15 @@ import torch
 from mmpretrain.models import VisionTransformer
 from torch import Tensor
 
-from .checkpoint import read_config_text
+from .config_text import read_config_text
+from .folders import weight_files
 from .layouts import read_layout
 
 ENCODERS = dict(target='target_encoder.module.', context='backbone.')
 _DENSE_HEAD = re.compile(r'(\w+_head|roi_heads)\.')  # not the `head.` of classifiers
 _CLASS_HEAD = re.compile(r'head\.(?!predictor\.)')  # a predictor is MoCo v3's, BYOL's
+NORM_EPS = 1e-6
+"""Of the norms of a ViT, where a file does not say it."""
 # mmpretrain tells these names to its zoo only when it builds such a network
 _MOCO_V3_SMALL = dict.fromkeys(('mocov3-s', 'mocov3-small'), dict(num_heads=12))
 
@@ -63,15 +66,17 @@ def file_sha256(path: str | Path) -> str:
     """Compute the checksum of a file.
 
     Args:
-        path: The file.
+        path: The file, or a folder that transformers has saved: of its weights.
 
     Returns:
         SHA-256 in hexadecimal digits.
     """
     digest = hashlib.sha256()
-    with Path(path).open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
+    path = Path(path)
+    for name in weight_files(path) if path.is_dir() else [path]:
+        with name.open('rb') as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
     return digest.hexdigest()
 
 
@@ -102,7 +107,7 @@ def state_dict_of(checkpoint: dict) -> dict[str, Tensor]:
         ValueError: There are none, or those of a ViT that cannot be read.
     """
     if (known := read_layout(checkpoint)) is not None:
-        return known
+        return known.state
     state = checkpoint.get('state_dict', checkpoint)
     state = state if isinstance(state, dict) else {}
     state = {
@@ -349,8 +354,8 @@ def facts_of(checkpoint: dict, state: dict[str, Tensor]) -> dict[str, Any]:
         state: Its encoder, as :func:`choose_encoder` returns it.
 
     Returns:
-        As :func:`describe_vit`. Of an exported file, number of heads and grid come
-        from its metadata.
+        As :func:`describe_vit`. Of an exported file and of a folder, number of heads,
+        grid and ``norm_eps`` come from their metadata.
     """
     meta = meta_of(checkpoint)
     facts = describe_vit(state, meta.get('cfg'))
@@ -359,6 +364,7 @@ def facts_of(checkpoint: dict, state: dict[str, Tensor]) -> dict[str, Any]:
         heads, grid = written.get('num_heads'), written.get('grid')
         facts['num_heads'] = heads if isinstance(heads, int) else None
         facts['grid'] = list(grid) if _fills(grid, state) else None
+        facts['norm_eps'] = written.get('norm_eps') or NORM_EPS
     return facts
 
 

@@ -25,19 +25,10 @@ from .contents import (
     state_dict_of,
 )
 from .integrity import digest, replace_durably
+from .names import TIMM, rename
 
 FORMAT = 'dseq_mm.backbone'
 LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm')
-_TIMM_NAMES = (
-    (r'^(cls_token|pos_embed)$', r'\1'),
-    (r'^patch_embed\.projection\.(\w+)$', r'patch_embed.proj.\1'),
-    (r'^layers\.(\d+)\.ln([12])\.(\w+)$', r'blocks.\1.norm\2.\3'),
-    (r'^layers\.(\d+)\.attn\.(qkv|proj)\.(\w+)$', r'blocks.\1.attn.\2.\3'),
-    (r'^layers\.(\d+)\.ffn\.layers\.0\.0\.(\w+)$', r'blocks.\1.mlp.fc1.\2'),
-    (r'^layers\.(\d+)\.ffn\.layers\.1\.(\w+)$', r'blocks.\1.mlp.fc2.\2'),
-    (r'^layers\.(\d+)\.(?:attn|ffn)\.gamma([12])\.weight$', r'blocks.\1.ls\2.gamma'),
-    (r'^ln1\.(\w+)$', r'norm.\1'),
-)
 
 
 def to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -54,15 +45,13 @@ def to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """
     renamed = {}
     for key, value in state.items():
-        for pattern, name in _TIMM_NAMES:
-            if re.match(pattern, key):
-                renamed[re.sub(pattern, name, key)] = value
-                break
-        else:
+        name = rename(key, TIMM)
+        if name is None:
             raise ValueError(
                 f'"{key}" has no counterpart in timm\'s VisionTransformer. Export '
                 'with --layout mmpretrain instead.'
             )
+        renamed[name] = value
     return renamed
 
 

@@ -19,8 +19,8 @@ from dseq_mm.transfer.checkpoint import (
     install_safe_loader,
     load_checkpoint,
     load_from_safe_local,
-    read_config_text,
 )
+from dseq_mm.transfer.config_text import read_config_text
 
 
 class Regression(BaseModel):
@@ -211,7 +211,7 @@ def test_config_entry_of_old_checkpoints_is_not_run(tmp_path, host_loader):
 def test_bad_files_say_what_to_do(tmp_path):
     with pytest.raises(FileNotFoundError, match='downloaded first'):
         load_checkpoint('https://example.org/a.pth')
-    with pytest.raises(FileNotFoundError, match='not a file'):
+    with pytest.raises(FileNotFoundError, match='a folder without'):
         load_checkpoint(tmp_path)
     good = tmp_path / 'good.pth'
     torch.save(dict(weight=torch.zeros(100)), good)
