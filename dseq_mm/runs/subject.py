@@ -9,11 +9,10 @@ from mmengine.config import Config
 
 from ..engine.record import Difference, compare_settings, settings_of
 from ..tables.paper import PREFIXES
+from ..transfer.architectures import ARCHITECTURES, Architecture
 from ..transfer.checkpoint import load_checkpoint
 from ..transfer.contents import (
-    ARCHITECTURES,
     ENCODERS,
-    Architecture,
     choose_encoder,
     facts_of,
     file_sha256,

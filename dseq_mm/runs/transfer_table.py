@@ -7,7 +7,7 @@ from statistics import fmean
 
 from ..tables import TASKS, paper
 from ..tables.kinds import Metric
-from ..transfer.contents import ARCHITECTURES
+from ..transfer.architectures import ARCHITECTURES
 from ..utils.files import write_json, write_text
 from .job import LOG, read_records
 from .subject import Subject

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from mmpretrain.models import VisionTransformer
@@ -25,41 +25,6 @@ NORM_EPS = 1e-6
 """Of the norms of a ViT, where a file does not say it."""
 # mmpretrain tells these names to its zoo only when it builds such a network
 _MOCO_V3_SMALL = dict.fromkeys(('mocov3-s', 'mocov3-small'), dict(num_heads=12))
-
-
-class Architecture(NamedTuple):
-    """A ViT that configs exist for.
-
-    Attributes:
-        embed_dims: Channels.
-        depth: Blocks.
-        patch_size: Side of a patch in pixels.
-        grid: Patches per side at the pre-training size.
-        pretraining: Name of its pre-training configs after that of the method.
-        words: What it is called in messages and in the table.
-        num_heads: Attention heads.
-    """
-
-    embed_dims: int
-    depth: int
-    patch_size: int
-    grid: int
-    pretraining: str
-    words: str
-    num_heads: int
-
-
-ARCHITECTURES = {
-    'vits16': Architecture(384, 12, 16, 14, 'vits16_100e', 'ViT-S/16 at 224 px', 6),
-    'vitb16': Architecture(768, 12, 16, 14, 'vitb16_600e', 'ViT-B/16 at 224 px', 12),
-    'vitl16': Architecture(1024, 24, 16, 14, 'vitl16_600e', 'ViT-L/16 at 224 px', 16),
-    'vith16-448': Architecture(
-        1280, 32, 16, 28, 'vith16-448_300e', 'ViT-H/16 at 448 px', 16
-    ),
-    'digits': Architecture(
-        96, 4, 4, 6, 'digitscenes_20e', 'the ViT of DigitScenes at 24 px', 3
-    ),
-}
 
 
 def file_sha256(path: str | Path) -> str:
@@ -293,7 +258,8 @@ def describe_vit(state: dict[str, Tensor], config_text: Any = '') -> dict[str, A
     Returns:
         ``embed_dims``, ``depth``, ``feedforward_channels``, ``patch_size`` and ``grid``
         ([rows, columns]), ``class_token``, ``layer_scale`` (whether it has them),
-        ``num_heads``; None where it is unknown. Empty for another architecture.
+        ``num_heads``; None where it is unknown; and ``norm_eps``. Empty for another
+        architecture.
     """
     kernel = state.get('patch_embed.projection.weight')  # (D, 3, patch, patch)
     position = state.get('pos_embed')  # (1, K + P, D)
@@ -324,6 +290,7 @@ def describe_vit(state: dict[str, Tensor], config_text: Any = '') -> dict[str, A
         grid=grid if _fills(grid, state) else None,
         class_token='cls_token' in state,
         layer_scale='layers.0.attn.gamma1.weight' in state,
+        norm_eps=_part(config, 'norm_cfg').get('eps', NORM_EPS),
     )
 
 
@@ -364,8 +331,35 @@ def facts_of(checkpoint: dict, state: dict[str, Tensor]) -> dict[str, Any]:
         heads, grid = written.get('num_heads'), written.get('grid')
         facts['num_heads'] = heads if isinstance(heads, int) else None
         facts['grid'] = list(grid) if _fills(grid, state) else None
-        facts['norm_eps'] = written.get('norm_eps') or NORM_EPS
+        facts['norm_eps'] = written.get('norm_eps') or facts['norm_eps']
     return facts
+
+
+def pixels_of(meta: dict) -> dict[str, list[float]]:
+    """Read how the images were normalized.
+
+    Args:
+        meta: ``meta`` of a checkpoint, or metadata of an exported file.
+
+    Returns:
+        ``mean`` and ``std`` of the channels red, green, blue, on the scale of 0 to 255;
+        ImageNet's where the file does not say it, as all published ViTs have them.
+    """
+    config = read_config_text(meta.get('cfg'))
+    model = _part(_part(config, 'model'), 'data_preprocessor')
+    for known in (_part(meta, 'pixels'), model, _part(config, 'data_preprocessor')):
+        mean, std = known.get('mean'), known.get('std')
+        if _is_triple(mean) and _is_triple(std):
+            return dict(mean=list(mean), std=list(std))
+    return dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
+
+
+def _is_triple(value: Any) -> TypeGuard[Sequence[float]]:
+    return (
+        isinstance(value, list | tuple)
+        and len(value) == 3
+        and all(isinstance(number, int | float) for number in value)
+    )
 
 
 def _part(node: dict, key: str) -> dict:

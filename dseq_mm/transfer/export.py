@@ -1,8 +1,10 @@
 """Writing the backbone of a pre-training checkpoint as a file of its own."""
 
 import json
+import math
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,24 +13,27 @@ import torch
 from torch import Tensor
 
 from ..version import __version__
+from .architectures import HEADS
 from .checkpoint import DIGEST_KEY, METADATA_KEY, load_checkpoint, read_meta
 from .contents import (
     check_finite,
     check_types,
     check_vit,
-    describe_vit,
+    facts_of,
     file_sha256,
     is_finished,
     meta_of,
     method_of,
+    pixels_of,
     split_encoders,
     state_dict_of,
 )
+from .hugging_face import to_hugging_face, write_folder
 from .integrity import digest, replace_durably
 from .names import TIMM, rename
 
 FORMAT = 'dseq_mm.backbone'
-LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm')
+LAYOUTS = ('mmpretrain', 'mmdet', 'mmseg', 'timm', 'hf')
 
 
 def to_timm(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -68,11 +73,13 @@ def export_backbone(
 
     Args:
         checkpoint: Path of the pre-training checkpoint.
-        out: Path to write, ending in ``.pth`` or ``.safetensors``.
+        out: Path to write, ending in ``.pth`` or ``.safetensors``; of the layout 'hf' a
+            folder.
         encoder: 'target' (the EMA encoder) or 'context'. A pre-training checkpoint
-            without target encoder, such as MAE's, gives the encoder that it has.
+            without target encoder, such as MAE's, gives the encoder that it has, and
+            so does a file with one encoder in whatever layout.
         layout: Whose key names: 'mmpretrain', 'mmdet' and 'mmseg' share them, 'timm'
-            has its own.
+            and 'hf' (transformers) have their own.
 
     Returns:
         The metadata that the file carries.
@@ -87,8 +94,13 @@ def export_backbone(
     checkpoint, out = Path(checkpoint).expanduser(), Path(out).expanduser()
     if layout not in LAYOUTS:
         raise ValueError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}')
-    if out.suffix not in _WRITERS:
-        raise ValueError(f'{out} has to end in {" or ".join(_WRITERS)}')
+    suffixes = [name for name in _WRITERS if name]
+    if layout != 'hf' and out.suffix not in suffixes:
+        raise ValueError(f'{out} has to end in {" or ".join(suffixes)}')
+    if layout == 'hf' and out.suffix in suffixes:
+        raise ValueError(
+            f'{out}: the layout hf is a folder, give it a name without {out.suffix}'
+        )
     if not out.parent.is_dir():
         raise FileNotFoundError(f'make the folder {out.parent} first')
     _check_place(checkpoint, out)
@@ -97,25 +109,28 @@ def export_backbone(
     encoders = split_encoders(whole)
     if encoder == 'target' and [*encoders] == ['context'] and not is_finished(whole):
         encoder = 'context'
+    if [*encoders] == ['plain']:
+        encoder = 'plain'
     if encoder not in encoders:
         raise ValueError(
             f'{checkpoint} has no {encoder} encoder; it has: {", ".join(encoders)}. '
-            + ('Choose one by --encoder.' if 'plain' not in encoders else _ALREADY)
+            'Choose one by --encoder.'
         )
     state = encoders[encoder]
     check_finite(state, checkpoint)
     check_types(state, checkpoint)
-    check_vit(describe_vit(state), state, checkpoint)
+    facts = facts_of(source, state)
+    check_vit(facts, state, checkpoint)
     _check_complete(state, encoders, checkpoint)
-    meta = _metadata(checkpoint, meta_of(source), state, encoder, layout)
+    meta = _metadata(checkpoint, meta_of(source), facts, encoder, layout)
     if layout == 'timm':
         state = to_timm(state)
+    elif layout == 'hf':
+        complete_facts(facts, state, checkpoint)
+        state = to_hugging_face(state, facts)
     state = {key: value.detach().clone().contiguous() for key, value in state.items()}
     _write_verified(out, state, meta)
     return meta
-
-
-_ALREADY = 'A plain state dict is no pre-training checkpoint: use it as it is.'
 
 
 def _check_place(checkpoint: Path, out: Path) -> None:
@@ -209,10 +224,13 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
 
 
 def _metadata(
-    checkpoint: Path, meta: dict, state: dict, encoder: str, layout: str
+    checkpoint: Path, meta: dict, facts: dict, encoder: str, layout: str
 ) -> dict:
     """What the exported file says about itself; plain types only."""
     counts = {key: meta.get(key) for key in ('epoch', 'iter')}
+    if encoder == 'plain':  # of an earlier export
+        encoder = str(meta.get('encoder') or encoder)
+    licence = meta.get('license')
     return dict(
         description=f'{encoder} encoder of a pre-training checkpoint, backbone alone',
         format=FORMAT,
@@ -220,8 +238,10 @@ def _metadata(
         encoder=encoder,
         layout=layout,
         method=method_of(meta),
-        architecture=describe_vit(state, meta.get('cfg')),
-        pretraining=_pretraining(meta.get('run')),
+        architecture=facts,
+        pixels=pixels_of(meta),
+        pretraining=_pretraining(meta.get('run') or meta.get('pretraining')),
+        license=licence if isinstance(licence, str) else None,
         source=dict(
             name=checkpoint.name,
             sha256=file_sha256(checkpoint),
@@ -229,6 +249,33 @@ def _metadata(
         ),
         dseq_mm_version=__version__,
     )
+
+
+def complete_facts(facts: dict, state: dict[str, Tensor], name: str | Path) -> None:
+    """Fill in what a network cannot be built without, in place.
+
+    Args:
+        facts: Of the encoder. Where the file does not tell the number of heads, it is
+            that of the published ViTs of this width; the grid of the position embedding
+            is square.
+        state: Its tensors.
+        name: What the file is called in the error.
+
+    Raises:
+        ValueError: Neither is known.
+    """
+    facts['num_heads'] = facts['num_heads'] or HEADS.get(facts['embed_dims'])
+    patches = state['pos_embed'].shape[1] - facts['class_token']
+    side = math.isqrt(patches)
+    if facts['grid'] is None and side * side == patches:
+        facts['grid'] = [side, side]
+    if facts['num_heads'] is None or facts['grid'] is None:
+        what = 'number of attention heads' if facts['grid'] else 'grid of patches'
+        raise ValueError(
+            f'{name} does not tell the {what}, and it cannot be concluded from '
+            f'{facts["embed_dims"]} channels and {patches} patches: export it from the '
+            'pre-training checkpoint, whose config tells it'
+        )
 
 
 def _pretraining(run: Any) -> dict | None:
@@ -258,19 +305,26 @@ def _write_torch(path: Path, state: dict, meta: dict) -> None:
 _WRITERS: dict[str, Callable] = {
     '.pth': _write_torch,
     '.safetensors': _write_safetensors,
+    '': write_folder,
 }
 
 
 def _write_verified(out: Path, state: dict[str, Tensor], meta: dict) -> None:
     """Write, reads again, compares and moves the file to its place."""
     draft = out.with_name(f'.{out.stem}.{os.getpid()}{out.suffix}')
+    folder = meta['layout'] == 'hf'
     try:
-        _WRITERS[out.suffix](draft, state, meta)
+        _WRITERS['' if folder else out.suffix](draft, state, meta)
         written = load_checkpoint(draft)
         tensors = written['state_dict']
         same = tensors.keys() == state.keys() and written['meta'] == meta
         if not same or not all(torch.equal(tensors[k], state[k]) for k in state):
             raise OSError(f'{out} was not written correctly; is the disk in order?')
+        if folder and out.is_dir():  # an earlier export
+            shutil.rmtree(out)
         replace_durably(draft, out)
     finally:
-        draft.unlink(missing_ok=True)
+        if folder:
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 CONFIG = 'config.json'
+OURS = 'dseq_mm'
+"""Entry of the config of a folder that we have written: its metadata."""
 _WEIGHTS = ('model.safetensors', 'pytorch_model.bin')
 #: Entries of the config that change what a ViT computes, and the one value of each
 #: that MMPretrain's has.
@@ -71,14 +73,17 @@ def read_folder_meta(folder: Path) -> dict[str, Any]:
         folder: The folder.
 
     Returns:
-        ``architecture`` with number of heads, grid and the norm's epsilon, and
-        ``model_type``, as far as the config tells them.
+        Our metadata if we have written it. Else ``architecture`` with number of heads,
+        grid and the norm's epsilon, ``model_type`` and ``license``, as far as the
+        folder tells them.
 
     Raises:
         ValueError: The config cannot be read, or is of a network that a plain ViT
             cannot represent.
     """
     config = _read_json(folder / CONFIG)
+    if isinstance(ours := config.get(OURS), dict):
+        return ours
     for name, values in _FIXED.items():
         if name in config and config[name] not in values:
             raise ValueError(

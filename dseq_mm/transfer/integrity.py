@@ -89,14 +89,17 @@ def replace_durably(draft: str | Path, out: str | Path) -> None:
     """Move a finished file to its place, whole even after a power cut.
 
     Args:
-        draft: The file, in the folder of ``out`` or on the same disk.
+        draft: The file, or a folder of files, in the folder of ``out`` or on the same
+            disk.
         out: Its place; what is there is replaced.
 
     Raises:
         OSError: The disk does not take it; ``out`` is as before.
     """
-    with open(draft, 'rb+') as file:
-        os.fsync(file.fileno())
+    draft = Path(draft)
+    for name in draft.iterdir() if draft.is_dir() else [draft]:
+        with name.open('rb+') as file:
+            os.fsync(file.fileno())
     os.replace(draft, out)
     try:
         folder = os.open(Path(out).parent, os.O_RDONLY)

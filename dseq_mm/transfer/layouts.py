@@ -70,19 +70,21 @@ def read_layout(checkpoint: dict) -> Layout | None:
         found = [checkpoint.get(name) for name in names]
         if not _is_timm(found[0]):
             continue
+        predictor = _predictor(checkpoint.get('predictor'))
+        patches = predictor['pos_embed'].shape[1] if 'pos_embed' in predictor else None
         state = {
             prefix + key: value
             for prefix, part in zip(_PREFIXES, found, strict=True)
-            if _is_timm(part)
-            for key, value in _encoder(part, FROM_TIMM).items()
+            if isinstance(part, dict) and _is_timm(part)
+            for key, value in _with_row(_encoder(part, FROM_TIMM), patches).items()
         }
-        if (predictor := _predictor(checkpoint.get('predictor'))) is not None:
-            state |= {f'neck.{key}': value for key, value in predictor.items()}
+        state |= {f'neck.{key}': value for key, value in predictor.items()}
         jepa = names[0] == 'target_encoder'
         return Layout('of I-JEPA or DSeq-JEPA' if jepa else 'of DINO or iBOT', state)
     state = checkpoint.get('model', checkpoint.get('state_dict', checkpoint))
     if _is_timm(state):
-        return Layout('with the names of timm', _encoder(state, FROM_TIMM))
+        encoder = _with_row(_encoder(state, FROM_TIMM), _written_patches(checkpoint))
+        return Layout('with the names of timm', encoder)
     if isinstance(state, dict):
         for key in state:
             if isinstance(key, str) and key.endswith(_HF_MARK):
@@ -171,26 +173,39 @@ def _encoder(state: dict, names: Mapping[str, str]) -> dict[str, Tensor]:
                 f'"{key}" beside them, which MMPretrain\'s VisionTransformer has not: '
                 'this network cannot be read'
             )
-    renamed = join_projections(renamed)
-    position = renamed.get('pos_embed')
-    if position is not None and 'cls_token' in renamed and _lacks_a_row(position):
-        row = position.new_zeros(1, 1, position.shape[-1])
-        renamed['pos_embed'] = torch.cat([row, position], dim=1)  # (1, 1 + P, D)
-    return renamed
+    return join_projections(renamed)
 
 
-def _predictor(state: Any) -> dict[str, Tensor] | None:
-    """A predictor under our names; None if it is none that we know whole."""
+def _with_row(state: dict[str, Tensor], patches: int | None) -> dict[str, Tensor]:
+    """Give a class token without a position (DSeq-JEPA's) one of zeros.
+
+    Args:
+        state: An encoder under MMPretrain's names.
+        patches: ``P`` where it is known; else a square number of rows is taken for it.
+    """
+    position = state.get('pos_embed')
+    if position is None or 'cls_token' not in state or position.ndim != 3:
+        return state
+    rows = position.shape[1]  # P or 1 + P
+    if rows != (patches or math.isqrt(rows) ** 2):
+        return state
+    row = position.new_zeros(1, 1, position.shape[-1])
+    return {**state, 'pos_embed': torch.cat([row, position], dim=1)}  # (1, 1 + P, D)
+
+
+def _written_patches(checkpoint: dict) -> int | None:
+    """The number of patches that our own exports tell."""
+    meta = checkpoint.get('meta')
+    facts = meta.get('architecture') if isinstance(meta, dict) else None
+    grid = facts.get('grid') if isinstance(facts, dict) else None
+    return math.prod(grid) if isinstance(grid, list) and len(grid) == 2 else None
+
+
+def _predictor(state: Any) -> dict[str, Tensor]:
+    """A predictor under our names; empty if it is none that we know whole."""
     if not isinstance(state, dict):
-        return None
+        return {}
     names = {key: rename(key, FROM_PREDICTOR) for key, _ in _tensors(state)}
-    if not names or None in names.values():
-        return None
+    if None in names.values():
+        return {}
     return {str(names[key]): value for key, value in _tensors(state)}
-
-
-def _lacks_a_row(position: Tensor) -> bool:
-    """Whether a position embedding is of a square grid alone, ``(1, P, D)``."""
-    return (
-        position.ndim == 3 and math.isqrt(position.shape[1]) ** 2 == (position.shape[1])
-    )

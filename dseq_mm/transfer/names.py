@@ -81,6 +81,12 @@ HUGGING_FACE |= {
         for part in _PARTS
     ),
 }
+#: The same for `Dinov2Model`.
+DINOV2 = HUGGING_FACE | {
+    ours: theirs
+    for theirs, ours in _with_parameters(_NEWER.items()).items()
+    if '.attention.' not in theirs
+}
 #: From the names of our predictor to those of I-JEPA's.
 PREDICTOR = _with_parameters(_PREDICTOR)
 PREDICTOR |= {'mask_token': 'mask_token', 'pos_embed': 'predictor_pos_embed'}

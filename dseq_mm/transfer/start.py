@@ -14,9 +14,9 @@ from mmpretrain.models import BaseSelfSupervisor, VisionTransformer
 from ..registry import MODELS
 from ..utils.arguments import arguments_of
 from ..utils.configs import shipped_configs
+from .architectures import ARCHITECTURES
 from .checkpoint import load_checkpoint
 from .contents import (
-    ARCHITECTURES,
     check_finite,
     check_vit,
     choose_encoder,

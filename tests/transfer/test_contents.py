@@ -10,6 +10,7 @@ from mmpretrain.registry import MODELS
 
 from dseq_mm.models import DenseViT
 from dseq_mm.transfer import contents
+from dseq_mm.transfer.architectures import ARCHITECTURES
 from dseq_mm.transfer.initialize import compare_keys
 from dseq_mm.utils.configs import resolve_config, shipped_configs
 from tests.transfer.conftest import ARCH, ODD, odd_contents
@@ -117,7 +118,7 @@ def test_checksum(tmp_path):
 
 def test_known_architectures_are_those_of_the_pretraining_configs():
     configs = {path.stem: path for path in shipped_configs()}
-    for known in contents.ARCHITECTURES.values():
+    for known in ARCHITECTURES.values():
         backbone = Config.fromfile(configs[f'dseq_{known.pretraining}']).model.backbone
         arch = backbone.get('arch', 'base')
         if isinstance(arch, str):

@@ -7,6 +7,7 @@ import torch
 
 from dseq_mm.transfer.checkpoint import load_checkpoint
 from dseq_mm.transfer.contents import facts_of, split_encoders, state_dict_of
+from dseq_mm.transfer.export import complete_facts, export_backbone
 from dseq_mm.transfer.initialize import load_backbone
 from tests.transfer.conftest import ARCH, build_vit
 from tests.transfer.test_layouts import tokens_of
@@ -147,3 +148,90 @@ def test_folders_without_a_model(tmp_path):
     (tmp_path / 'config.json').write_text('{')
     with pytest.raises(ValueError, match=r'config\.json cannot be read'):
         load_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'kind'),
+    [
+        (dict(with_cls_token=False), 'IJepaModel'),
+        (dict(), 'ViTModel'),
+        (dict(layer_scale_init_value=1e-5), 'Dinov2Model'),
+        (dict(img_size=(32, 48)), 'ViTModel'),
+    ],
+)
+def test_automodel_loads_what_is_exported(tmp_path, pretraining, settings, kind):
+    path, _, target = pretraining(**settings)
+    out = tmp_path / 'model'
+    meta = export_backbone(path, out, layout='hf')
+    assert sorted(file.name for file in out.iterdir()) == [
+        'README.md',
+        'config.json',
+        'model.safetensors',
+        'preprocessor_config.json',
+    ]
+    model = transformers.AutoModel.from_pretrained(out).eval()
+    assert type(model).__name__ == kind
+    token = settings.get('with_cls_token', True)
+    height, width = settings.get('img_size', (32, 32))
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(0, 256, (2, 3, height, width), generator=generator)
+    processor = transformers.AutoImageProcessor.from_pretrained(out)
+    again = processor(pixels.byte(), return_tensors='pt')['pixel_values']
+    mean = torch.tensor(meta['pixels']['mean'])[:, None, None] / 255
+    std = torch.tensor(meta['pixels']['std'])[:, None, None] / 255
+    torch.testing.assert_close(again, (pixels / 255 - mean) / std, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        found = model(again).last_hidden_state[:, int(token) :]
+        expected = tokens_of(target, again)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    # and back
+    assert load_checkpoint(out)['meta'] == meta
+    backbone = build_vit(seed=9, **settings)
+    load_backbone(backbone, out)
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(value, target.state_dict()[name]), name
+
+
+@pytest.mark.parametrize('size', [(32, 32), (32, 48)])  # 16 patches, 24 = 25 - 1
+def test_each_layout_gives_back_what_every_other_has_written(
+    tmp_path, pretraining, size
+):
+    path, _, target = pretraining(img_size=size)
+    places = dict(hf='hf', timm='timm.pth', mmpretrain='own.safetensors')
+    for first in places:
+        export_backbone(path, tmp_path / places[first], layout=first)
+        for second in places:
+            out = tmp_path / f'{first}-{places[second]}'
+            meta = export_backbone(tmp_path / places[first], out, layout=second)
+            assert meta['encoder'] == 'target' and meta['layout'] == second
+            state = split_encoders(state_dict_of(load_checkpoint(out)))['plain']
+            assert state.keys() == target.state_dict().keys()
+            for name, value in target.state_dict().items():
+                assert torch.equal(state[name], value), (first, second, name)
+
+
+def test_places_that_are_not_overwritten(tmp_path, pretraining):
+    path, *_ = pretraining()
+    out = tmp_path / 'model'
+    export_backbone(path, out, layout='hf')
+    (out / 'note').write_text('of an earlier export')
+    export_backbone(path, out, 'context', layout='hf')  # replaced as a whole
+    assert not (out / 'note').exists()
+    other = tmp_path / 'other'
+    other.mkdir()
+    (other / 'thesis.txt').write_text('mine')
+    with pytest.raises(ValueError, match='no earlier export'):
+        export_backbone(path, other, layout='hf')
+    assert (other / 'thesis.txt').read_text() == 'mine'
+    with pytest.raises(ValueError, match='is a folder'):
+        export_backbone(path, tmp_path / 'x.pth', layout='hf')
+
+
+def test_facts_that_a_file_does_not_tell(tmp_path):
+    state = build_vit().state_dict()  # 32 channels: no published ViT
+    torch.save(state, tmp_path / 'plain.pth')
+    with pytest.raises(ValueError, match='does not tell the number of attention heads'):
+        export_backbone(tmp_path / 'plain.pth', tmp_path / 'out', layout='hf')
+    facts = dict(num_heads=None, grid=None, embed_dims=768, class_token=True)
+    complete_facts(facts, state, 'x')
+    assert facts['num_heads'] == 12 and facts['grid'] == [4, 4]

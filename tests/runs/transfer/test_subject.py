@@ -14,7 +14,7 @@ from dseq_mm.runs.tasks import choose_tasks
 from dseq_mm.runs.transfer_table import paper_figure
 from dseq_mm.tables import TASKS
 from dseq_mm.tables.paper import FIGURES
-from dseq_mm.transfer.contents import ARCHITECTURES
+from dseq_mm.transfer.architectures import ARCHITECTURES
 from dseq_mm.transfer.export import export_backbone
 from dseq_mm.utils.configs import resolve_config
 from tests.runs.transfer.conftest import DIGITS

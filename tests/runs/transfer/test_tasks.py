@@ -6,7 +6,7 @@ import pytest
 
 from dseq_mm.runs.tasks import choose_tasks
 from dseq_mm.tables import TASKS
-from dseq_mm.transfer.contents import ARCHITECTURES
+from dseq_mm.transfer.architectures import ARCHITECTURES
 
 NAMES = {
     'knn': 'dseq_{pretraining}',
