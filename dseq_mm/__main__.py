@@ -30,6 +30,7 @@ COMMANDS = {
     'test': ('test', 'evaluate a checkpoint with a config'),
     'knn': ('knn', 'measure a frozen backbone by kNN'),
     'export': ('export_backbone', 'write the backbone of a checkpoint to a file'),
+    'convert': ('convert_checkpoint', 'write a checkpoint in another layout'),
     'regions': ('visualize_regions', 'draw image, saliency and ordered regions'),
     'evaluate': ('evaluate', 'run many transfer tasks and write one table'),
     'ablate': ('ablate', 'run tables of ablations, with several seeds'),

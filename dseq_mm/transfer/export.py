@@ -184,6 +184,8 @@ def loading_snippet(out: str | Path, meta: dict) -> str:
     size = grid and tuple(g * p for g, p in zip(grid, patch_size, strict=True))
     patch_size = patch_size and patch_size[0]
     token = facts.get('class_token')
+    if meta['layout'] == 'hf':
+        return f"model = transformers.AutoModel.from_pretrained('{out}')"
     scale = '{}=1e-5, ' if facts.get('layer_scale') else ''
     if meta['layout'] != 'timm':
         arch = {
