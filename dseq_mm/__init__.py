@@ -16,15 +16,19 @@ from .registration import (
 )
 from .version import __version__
 
-__all__ = ['__version__', 'register_all']
+__all__ = ['__version__', 'embed', 'load_encoder', 'register_all']  # noqa: F822
 
 _PARTS = ('data', 'engine', 'evaluation', 'models', 'regions', 'transfer')
+#: What is used without a config, and where it is.
+_VERBS = dict(embed='evaluation', load_encoder='evaluation')
 
 
 def __getattr__(name: str):
     """Import a part that was not imported yet, as in ``dseq_mm.models.JEPA``."""
     if name in _PARTS:
         return import_module(f'.{name}', __name__)
+    if name in _VERBS:
+        return getattr(import_module(f'.{_VERBS[name]}', __name__), name)
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     'knn': ('knn', 'measure a frozen backbone by kNN'),
     'export': ('export_backbone', 'write the backbone of a checkpoint to a file'),
     'convert': ('convert_checkpoint', 'write a checkpoint in another layout'),
+    'embed': ('embed', 'write the features of folders of images'),
     'regions': ('visualize_regions', 'draw image, saliency and ordered regions'),
     'evaluate': ('evaluate', 'run many transfer tasks and write one table'),
     'ablate': ('ablate', 'run tables of ablations, with several seeds'),

@@ -195,6 +195,18 @@ def _expand_ranges(text: str) -> Iterator[str]:
             yield name + rest
 
 
+def is_image(place: str) -> bool:
+    """Tell whether a path is a file that is called like an image.
+
+    Args:
+        place: The path.
+
+    Returns:
+        Whether it is one.
+    """
+    return os.path.isfile(place) and place.lower().endswith(FolderSearch().suffixes)
+
+
 def _known_kind(place: str) -> str:
     """Refuse what is no folder, list or archive."""
     lower, shown = place.lower(), printable(place)
@@ -207,7 +219,7 @@ def _known_kind(place: str) -> str:
             f'{shown} is compressed, but images are read in any order: decompress it '
             'to .tar, or unpack it'
         )
-    if lower.endswith(FolderSearch().suffixes):
+    if is_image(place):
         raise ValueError(f'{shown} is one image: give its folder, or a list (.txt)')
     raise ValueError(
         f'{shown} is no folder, list of images (.txt) or archive (.tar): unpack or '

@@ -1,5 +1,7 @@
 """What a frozen backbone has learned: kNN, linear probe, effective rank."""
 
+from .embedding import Embeddings, embed
+from .encoder_file import Encoder, Features, load_encoder
 from .features import extract_features
 from .knn import evaluate_config, knn_accuracy
 from .knn_hook import KNNHook
@@ -7,11 +9,16 @@ from .probe import linear_accuracy
 from .rank import feature_std, rank_me
 
 __all__ = [
+    'Embeddings',
+    'Encoder',
+    'Features',
     'KNNHook',
+    'embed',
     'evaluate_config',
     'extract_features',
     'feature_std',
     'knn_accuracy',
     'linear_accuracy',
+    'load_encoder',
     'rank_me',
 ]

@@ -87,6 +87,20 @@ def pooled_blocks(backbone: nn.Module, images: Tensor) -> dict[str, Tensor]:
         # (B, D, H, W) -> (B, D)
         pooled = [stage.float().flatten(2).mean(2) for stage in stages[-4:]]
         return dict(last=pooled[-1], last4=torch.cat(pooled, dim=1))
+    return pool(last_blocks(backbone, images, **arguments), backbone)
+
+
+def last_blocks(backbone: nn.Module, images: Tensor, **arguments) -> list[Tensor]:
+    """Compute the tokens of the last four blocks of a ViT, all after the final norm.
+
+    Args:
+        backbone: A ViT of mmpretrain, in evaluation mode.
+        images: ``(B, 3, height, width)``, normalized.
+        **arguments: For its forward pass.
+
+    Returns:
+        Up to four times ``(B, K + P, D)``, the deepest block last.
+    """
     depth = len(cast(nn.ModuleList, backbone.layers))
     blocks = list(range(max(0, depth - 4), depth))
     with _outputs(backbone, out_type='raw', out_indices=blocks):
@@ -94,6 +108,19 @@ def pooled_blocks(backbone: nn.Module, images: Tensor) -> dict[str, Tensor]:
     if getattr(backbone, 'final_norm', False):
         norm = backbone.get_submodule('ln1')
         outputs[:-1] = [norm(tokens) for tokens in outputs[:-1]]
+    return outputs
+
+
+def pool(outputs: list[Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    """Average the patch tokens of blocks.
+
+    Args:
+        outputs: As :func:`last_blocks` returns them.
+        backbone: The ViT, which says how many tokens are no patches.
+
+    Returns:
+        As :func:`pooled_blocks`.
+    """
     first = getattr(backbone, 'num_extra_tokens', 0)
     pooled = [tokens[:, first:].float().mean(1) for tokens in outputs]  # (B, D)
     return dict(last=pooled[-1], last4=torch.cat(pooled, dim=1))
