@@ -54,7 +54,7 @@ def test_config_takes_a_step(path):
     cfg = load(path)
     side = cfg.model.backbone.img_size
     # ViT-S takes the same path with values; NEPA has no other size
-    if cfg.model.backbone.arch in ('base', 'large', 'huge') and 'nepa' not in path.stem:
+    if is_large(cfg) and 'nepa' not in path.stem:
         step_without_values(cfg, side)
         return
     model = MODELS.build(cfg.model)
@@ -70,9 +70,18 @@ def test_config_takes_a_step(path):
     assert loss.isfinite() and loss > (-1 if 'nepa' in path.stem else 0)  # a cosine
 
 
+def is_large(cfg):
+    """Whether a step of this network takes long on a CPU."""
+    arch = cfg.model.backbone.arch
+    if isinstance(arch, str):
+        return arch in ('base', 'large', 'huge')
+    return arch['embed_dims'] > 1000
+
+
 def step_without_values(cfg, side):
     """A full-size step on ``meta`` tensors under a real plan: shapes, no arithmetic."""
-    grid = (side // 16, side // 16)
+    step = cfg.model.backbone.patch_size
+    grid = (side // step, side // step)
     generator = MODELS.build(cfg.model.mask_generator)
     hidden = torch.randn(2, grid[0] * grid[1] + 1, 8)
     encoded = EncodedImage(hidden[:, 1:], grid, hidden={9: hidden})
@@ -120,6 +129,8 @@ def test_recipe_is_the_papers(path):
         pytest.skip('its own, see tests/models/test_nepa.py')
     if 'vits16' in path.stem:
         pytest.skip('ours, see below')
+    if 'vith14' in path.stem or 'vitg16' in path.stem:
+        pytest.skip("I-JEPA's own, see below")
     cfg = load(path)
     size = path.stem.split('_vit')[1][0]
     epochs = PAPER['epochs'][size]
@@ -185,3 +196,37 @@ def test_small_recipe_is_the_papers_in_100_epochs(method):
     for key in ('model', 'optim_wrapper', 'train_dataloader', 'custom_hooks'):
         assert small[key] == base[key]
     assert small.auto_scale_lr == base.auto_scale_lr
+
+
+@pytest.mark.parametrize(
+    ('name', 'epochs', 'warm_up', 'depth', 'network'),
+    [
+        ('vith14_300e', 300, 40, 12, (1280, 32, 16, 5120, 14)),
+        ('vitg16_44e', 44, 3, 16, (1408, 40, 16, 6144, 16)),
+    ],
+)
+@pytest.mark.parametrize('method', ['ijepa', 'dseq'])
+def test_published_networks_have_the_recipe_of_ijepas_code(
+    method, name, epochs, warm_up, depth, network
+):
+    cfg = load(CONFIGS[0].parent / f'{method}_{name}.py')
+    with torch.device('meta'):
+        model = MODELS.build(cfg.model)
+    vit = model.backbone
+    arch = vit.arch_settings
+    assert (
+        arch['embed_dims'],
+        arch['num_layers'],
+        arch['num_heads'],
+        arch['feedforward_channels'],
+        vit.patch_size,
+    ) == network
+    assert len(model.neck.layers) == depth and model.neck.mask_token.shape[-1] == 384
+    optim, rise = cfg.optim_wrapper, cfg.param_scheduler[0]
+    assert cfg.train_cfg.max_epochs == epochs
+    assert rise.end * epochs == pytest.approx(warm_up)
+    assert optim.optimizer.lr == 1e-3
+    assert optim.optimizer.lr * rise.start_factor == pytest.approx(2e-4)
+    batch = cfg.train_dataloader.batch_size
+    assert 8 * batch * optim.accumulative_counts == 2048
+    assert cfg.auto_scale_lr.base_batch_size == 8 * batch

@@ -17,7 +17,13 @@ from tests.libraries import need
 
 FOLDER = Path(__file__).parents[1] / 'configs' / 'transfer'
 CONFIGS = sorted(FOLDER.glob('*.py'))
-DEPTHS = {'vitb16': (12, 768), 'vitl16': (24, 1024), 'vith16-448': (32, 1280)}
+DEPTHS = {
+    'vitb16': (12, 768),
+    'vitl16': (24, 1024),
+    'vith16-448': (32, 1280),
+    'vith14': (32, 1280),
+    'vitg16': (40, 1408),
+}
 KINDS = dict(
     linear='linear_{}_28e_imagenet',
     finetune='finetune_{}_50e_imagenet',
@@ -245,6 +251,8 @@ def test_fine_tuning_is_maes_recipe(arch):
     rate, decay, drop = dict(
         vitb16=(1e-3, 0.65, 0.1),
         vitl16=(2e-3, 0.75, 0.2),
+        vith14=(2e-3, 0.75, 0.3),
+        vitg16=(2e-3, 0.75, 0.3),
         **{'vith16-448': (2e-3, 0.75, 0.3)},
     )[arch]
     optimizer = cfg.optim_wrapper.optimizer

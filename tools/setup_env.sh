@@ -190,7 +190,8 @@ install_all() {
             "CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh --with-ops"
     say 'this package'
     pip_install --quiet -r "$ROOT/requirements/runtime.txt"
-    [ -z "$FOR_TESTS" ] || pip_install --quiet -r "$ROOT/requirements/tests.txt"
+    [ -z "$FOR_TESTS" ] || pip_install --quiet -r "$ROOT/requirements/tests.txt" \
+        -r "$ROOT/requirements/weights.txt"
     pip_install --quiet --no-build-isolation --no-deps -e "$ROOT"
     (cd "$ROOT" && "$VENV/bin/python" -m dseq_mm.doctor) ||
         die 'the doctor is not content with the result (see above).'

@@ -29,6 +29,8 @@ ARCHITECTURES = {
     'vits16': Architecture(384, 12, 16, 14, 'vits16_100e', 'ViT-S/16 at 224 px', 6),
     'vitb16': Architecture(768, 12, 16, 14, 'vitb16_600e', 'ViT-B/16 at 224 px', 12),
     'vitl16': Architecture(1024, 24, 16, 14, 'vitl16_600e', 'ViT-L/16 at 224 px', 16),
+    'vith14': Architecture(1280, 32, 14, 16, 'vith14_300e', 'ViT-H/14 at 224 px', 16),
+    'vitg16': Architecture(1408, 40, 16, 14, 'vitg16_44e', 'ViT-g/16 at 224 px', 16),
     'vith16-448': Architecture(
         1280, 32, 16, 28, 'vith16-448_300e', 'ViT-H/16 at 448 px', 16
     ),

@@ -43,7 +43,7 @@ def test_all(make_subject, arch):
         expected, left_out = TWINS, ['inat21', 'cub', 'cars']
     if arch == 'vits16':
         left_out = [task for task in TASKS if task not in ('knn', 'linear')]
-    if arch == 'vith16-448':
+    if arch in ('vith16-448', 'vith14', 'vitg16'):
         left_out = ['coco', 'ade20k']
     assert stems(chosen) == {k: v for k, v in expected.items() if k not in left_out}
     assert [note.split()[2] for note in notes] == left_out

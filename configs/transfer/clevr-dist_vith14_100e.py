@@ -1,0 +1,6 @@
+# Clevr/Dist of ViT-H/14.
+_base_ = 'clevr-dist_vitb16_100e.py'
+model = dict(
+    backbone=dict(arch='huge', patch_size=14),
+    head=dict(in_channels=1280),
+)
