@@ -38,10 +38,11 @@ def register_all() -> None:
     check_stack()
     with quietly():
         from . import data, engine, evaluation, models, regions, transfer  # noqa: F401
-    from .transfer.classifier import install_classifier_filter
+    from .transfer.classifier import install_classifier_filter, register_models
     from .utils.configs import register_config_scopes
 
     install_classifier_filter()
+    register_models()
     register_config_scopes()
 
 

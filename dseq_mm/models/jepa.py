@@ -18,6 +18,7 @@ from torch import Tensor
 from ..clock import TrainingClock, check_clock
 from ..plan import PredictionPlan
 from ..registry import MODELS
+from ..transfer.classifier import fill_algorithm
 from ..transfer.warm_start import warm_start
 from .ema import build_target_encoder
 from .encoder import EncodedImage
@@ -113,6 +114,7 @@ class JEPA(BaseSelfSupervisor):
         self.warm_start = warm_start
         self.unrolled = unrolled
         self.clock: TrainingClock | None = None
+        self.register_load_state_dict_pre_hook(fill_algorithm)
         if compile_layers:
             compile_all_layers(self)
 
@@ -200,6 +202,17 @@ class JEPA(BaseSelfSupervisor):
         return self.target_encoder.module.encode(
             inputs, self.mask_generator.hidden, self.mask_generator.attention
         )
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Encode full images as our tools do; mmpretrain's APIs call it.
+
+        Args:
+            inputs: Images, ``(B, 3, height, width)``, normalized.
+
+        Returns:
+            What the target encoder gives, by the backbone's ``out_type``.
+        """
+        return self.target_encoder.module(inputs)
 
     def encode_context(self, inputs: Tensor, plan: PredictionPlan) -> Tensor:
         """Encode the context of a plan; what the predictor reads.
