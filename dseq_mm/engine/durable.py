@@ -370,9 +370,8 @@ class DurableCheckpointHook(CheckpointHook):
     @contextmanager
     def _explained(self, runner):
         """Save a sharded model as a whole; say what is lost if it cannot be written."""
-        optimizer = getattr(runner.optim_wrapper, 'optimizer', None)
         try:
-            with gathered(runner.model, optimizer):
+            with gathered(runner.model, runner.optim_wrapper):
                 yield
         except _WriteError as error:
             folder = None if '://' in str(self.out_dir) else self.out_dir

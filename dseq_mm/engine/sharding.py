@@ -143,12 +143,12 @@ def is_sharded(weights: Iterable[Tensor]) -> bool:
 
 
 @contextmanager
-def gathered(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[None]:
+def gathered(model: nn.Module, wrapper: Any = None) -> Iterator[None]:
     """Let one process alone ask for the states of a sharded model and its optimizer.
 
     Args:
         model: Of any kind; nothing happens unless it is sharded. All processes enter.
-        optimizer: Its optimizer, if that is saved, too.
+        wrapper: What holds its optimizer, if that is saved, too.
 
     Yields:
         Nothing; meanwhile ``state_dict()`` of both is whole and asks nobody.
@@ -157,7 +157,7 @@ def gathered(model: nn.Module, optimizer: Optimizer | None = None) -> Iterator[N
         yield
         return
     known: list[tuple[Any, Any]] = [(model, weights_to_cpu(model.state_dict()))]
-    if optimizer is not None:
+    if (optimizer := getattr(wrapper, 'optimizer', None)) is not None:
         moments = optimizer.state_dict()
         known.append(
             (optimizer, apply_to(moments, torch.is_tensor, lambda x: whole(x).cpu()))

@@ -171,13 +171,7 @@ def embed(
         ValueError: An argument is out of range, a place has no image, no image can be
             read, or the encoder has no class token and that is asked for.
     """
-    if kind not in KINDS:
-        raise ValueError(f'kind is one of {", ".join(KINDS)}, not {kind!r}')
-    if not 0.0 < crop_ratio <= 1.0 or batch_size < 1 or workers < 0:
-        raise ValueError(
-            'crop_ratio is above 0 and up to 1, batch_size a number from 1 and workers '
-            f'one from 0, got {crop_ratio}, {batch_size} and {workers}'
-        )
+    _check(kind, crop_ratio, batch_size, workers)
     if not isinstance(encoder, Encoder):
         encoder = load_encoder(encoder)
     encoder = encoder.to(device or get_device())
@@ -196,6 +190,17 @@ def embed(
     for batch in track(loader, 'embedding', disable=hidden, console=console):
         rows += _encode(encoder, batch, kind)
     return _collect(rows, len(images))
+
+
+def _check(kind: str, crop_ratio: float, batch_size: int, workers: int) -> None:
+    """Raise unless the arguments are in their ranges."""
+    if kind not in KINDS:
+        raise ValueError(f'kind is one of {", ".join(KINDS)}, not {kind!r}')
+    if not 0.0 < crop_ratio <= 1.0 or batch_size < 1 or workers < 0:
+        raise ValueError(
+            'crop_ratio is above 0 and up to 1, batch_size a number from 1 and workers '
+            f'one from 0, got {crop_ratio}, {batch_size} and {workers}'
+        )
 
 
 def _pipeline(size: int | tuple[int, int], crop_ratio: float) -> list[dict[str, Any]]:

@@ -88,14 +88,18 @@ def knn_accuracy(
         cosine, label = nearest(bank, bank_labels, chunk, k, length)
         # relative to the nearest: the same order, no overflow
         weight = ((cosine - cosine[:, :1]) / temperature).exp()
-        votes = weight.new_zeros(len(chunk), num_classes)  # (c, C)
-        votes.scatter_add_(1, label, weight)
-        votes, ranking = votes.topk(max(top), dim=1)
-        # a class without a vote has no place in the ranking
-        right = (ranking == truth[:, None]) & (votes > 0)  # (c, 5 or 1)
+        right = _ranking(weight, label, num_classes, max(top)) == truth[:, None]
         hits += torch.stack([right[:, :t].any(1).sum() for t in top])
     accuracy = 100.0 * total(hits) / asked
     return {f'top{t}': value for t, value in zip(top, accuracy.tolist(), strict=True)}
+
+
+def _ranking(weight: Tensor, label: Tensor, num_classes: int, places: int) -> Tensor:
+    """Classes with the most votes, ``(c, places)``; -1 for one without any vote."""
+    votes = weight.new_zeros(len(weight), num_classes)  # (c, C)
+    votes.scatter_add_(1, label, weight)
+    votes, ranking = votes.topk(places, dim=1)
+    return torch.where(votes > 0, ranking, -1)
 
 
 def nearest(

@@ -92,17 +92,7 @@ def export_backbone(
             checkpoint itself or another, that is no earlier export.
     """
     checkpoint, out = Path(checkpoint).expanduser(), Path(out).expanduser()
-    if layout not in LAYOUTS:
-        raise ValueError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}')
-    suffixes = [name for name in _WRITERS if name]
-    if layout != 'hf' and out.suffix not in suffixes:
-        raise ValueError(f'{out} has to end in {" or ".join(suffixes)}')
-    if layout == 'hf' and out.suffix in suffixes:
-        raise ValueError(
-            f'{out}: the layout hf is a folder, give it a name without {out.suffix}'
-        )
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f'make the folder {out.parent} first')
+    _check_layout(out, layout)
     _check_place(checkpoint, out)
     source = load_checkpoint(checkpoint)
     whole = state_dict_of(source)
@@ -122,15 +112,30 @@ def export_backbone(
     facts = facts_of(source, state)
     check_vit(facts, state, checkpoint)
     _check_complete(state, encoders, checkpoint)
-    meta = _metadata(checkpoint, meta_of(source), facts, encoder, layout)
     if layout == 'timm':
         state = to_timm(state)
     elif layout == 'hf':
         complete_facts(facts, state, checkpoint)
         state = to_hugging_face(state, facts)
+    meta = _metadata(checkpoint, meta_of(source), facts, encoder, layout)
     state = {key: value.detach().clone().contiguous() for key, value in state.items()}
     _write_verified(out, state, meta)
     return meta
+
+
+def _check_layout(out: Path, layout: str) -> None:
+    """Refuse a layout that there is none of, or a name that is none for it."""
+    if layout not in LAYOUTS:
+        raise ValueError(f'layout is one of {", ".join(LAYOUTS)}, not {layout!r}')
+    suffixes = [name for name in _WRITERS if name]
+    if layout != 'hf' and out.suffix not in suffixes:
+        raise ValueError(f'{out} has to end in {" or ".join(suffixes)}')
+    if layout == 'hf' and out.suffix in suffixes:
+        raise ValueError(
+            f'{out}: the layout hf is a folder, give it a name without {out.suffix}'
+        )
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f'make the folder {out.parent} first')
 
 
 def _check_place(checkpoint: Path, out: Path) -> None:
