@@ -17,6 +17,8 @@ SIZES = dict(
     vitb16=(768, 12, 16),
     vitl16=(1024, 24, 16),
     vith16=(1280, 32, 16),
+    vith14=(1280, 32, 14),
+    vitg16=(1408, 40, 16),
     digits=(96, 4, 4),
 )
 CONFIGS = [path for path in shipped_configs() if path.parent.name == 'transfer']
