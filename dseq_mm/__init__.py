@@ -16,11 +16,17 @@ from .registration import (
 )
 from .version import __version__
 
-__all__ = ['__version__', 'embed', 'load_encoder', 'register_all']  # noqa: F822
+__all__ = [  # noqa: F822
+    '__version__',
+    'embed',
+    'find_regions',
+    'load_encoder',
+    'register_all',
+]
 
 _PARTS = ('data', 'engine', 'evaluation', 'models', 'regions', 'transfer')
 #: What is used without a config, and where it is.
-_VERBS = dict(embed='evaluation', load_encoder='evaluation')
+_VERBS = dict.fromkeys(('embed', 'find_regions', 'load_encoder'), 'evaluation')
 
 
 def __getattr__(name: str):

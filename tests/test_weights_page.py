@@ -26,7 +26,7 @@ ELSEWHERE = 'python tools/train.py'
 def folder(tmp_path, monkeypatch):
     """Where the page's commands are called: its files, and our tools."""
     monkeypatch.chdir(tmp_path)
-    vit = build_vit(with_cls_token=False, out_type='raw')
+    vit = build_vit(out_type='raw')
     state = {f'target_encoder.module.{k}': v for k, v in vit.state_dict().items()}
     state |= {f'backbone.{k}': v for k, v in vit.state_dict().items()}
     neck = build_jepa(method='IJEPA').neck.state_dict()
@@ -62,8 +62,9 @@ def test_all_snippets_in_their_order(folder, capsys):
             called.append(Path(tool).stem)
     assert called == ['embed'] * 2 + ['convert_checkpoint'] * 7
     assert names['features'].pooled.shape == (2, 32)
+    assert names['regions'].rank.shape == (2, 4, 6)
     assert names['embeddings'].values.shape == (4, 32)
-    assert names['tokens'].shape == (4, 15, 32) and names['pooled'].shape == (4, 32)
-    assert type(names['model']).__name__ == 'IJepaModel'
+    assert names['tokens'].shape == (4, 16, 32) and names['pooled'].shape == (4, 32)
+    assert type(names['model']).__name__ == 'ViTModel'
     for name in ('features.npy', 'features.txt', 'features.csv', 'features.png'):
         assert (folder / name).stat().st_size > 0

@@ -119,7 +119,7 @@ def load_samples(dataset: dict, start: int, num: int) -> dict:
 
 
 def load_weights(model: torch.nn.Module, args: argparse.Namespace) -> None:
-    """Load a whole pre-training checkpoint.
+    """Load a whole pre-training checkpoint, ours or one of I-JEPA's layout.
 
     Args:
         model: The algorithm.
@@ -131,6 +131,8 @@ def load_weights(model: torch.nn.Module, args: argparse.Namespace) -> None:
     """
     state = state_dict_of(load_checkpoint(args.checkpoint))
     own = model.state_dict()
+    # files of others count no steps, and nothing reads them here
+    state |= {k: v for k, v in own.items() if k.endswith('.steps') and k not in state}
     report = compare_keys(own, state, 'whole')
     if differs := (*report.missing, *report.unexpected, *report.mismatched):
         raise ValueError(

@@ -3,6 +3,7 @@
 from .embedding import Embeddings, embed
 from .encoder_file import Encoder, Features, load_encoder
 from .features import extract_features
+from .image_regions import ImageRegions, find_regions
 from .knn import evaluate_config, knn_accuracy
 from .knn_hook import KNNHook
 from .probe import linear_accuracy
@@ -12,11 +13,13 @@ __all__ = [
     'Embeddings',
     'Encoder',
     'Features',
+    'ImageRegions',
     'KNNHook',
     'embed',
     'evaluate_config',
     'extract_features',
     'feature_std',
+    'find_regions',
     'knn_accuracy',
     'linear_accuracy',
     'load_encoder',

@@ -74,6 +74,25 @@ class Encoder(nn.Module):
             All in float32; tokens are those after the final norm.
 
         Raises:
+            ValueError: As :meth:`normalize`.
+        """
+        images = self.normalize(images)
+        outputs = last_blocks(self.backbone, images)
+        pooled, tokens = pool(outputs, self.backbone), outputs[-1].float()
+        token = tokens[:, 0] if self.backbone.cls_token is not None else None
+        patches = tokens[:, self.backbone.num_extra_tokens :]
+        return Features(pooled['last'], pooled['last4'], token, patches)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Make images what the ViT was trained on.
+
+        Args:
+            images: As for :meth:`forward`.
+
+        Returns:
+            Normalized, on the device of the encoder, ``(B, 3, H, W)``.
+
+        Raises:
             ValueError: The shape or the type is another, or the patches do not divide
                 the size.
         """
@@ -94,12 +113,7 @@ class Encoder(nn.Module):
                 f'{images.shape[2]} x {images.shape[3]} pixels are no whole number of '
                 f'patches of {step}: resize or crop the images'
             )
-        images = (images.to(self.mean) - self.mean) / self.std
-        outputs = last_blocks(self.backbone, images)
-        pooled, tokens = pool(outputs, self.backbone), outputs[-1].float()
-        token = tokens[:, 0] if self.backbone.cls_token is not None else None
-        patches = tokens[:, self.backbone.num_extra_tokens :]
-        return Features(pooled['last'], pooled['last4'], token, patches)
+        return (images.to(self.mean) - self.mean) / self.std
 
 
 def load_encoder(

@@ -161,6 +161,19 @@ def test_picture_of_regions_is_drawn(digits, tmp_path):
     assert picture.shape[0] > 600 and picture.std() > 10
 
 
+def test_a_file_in_ijepas_layout_gives_the_same_picture(digits, tmp_path):
+    config, work, roots, _ = digits
+    official = tmp_path / 'official.pth.tar'
+    run_tool('convert_checkpoint', work / 'epoch_2.pth', official, '--layout', 'ijepa')
+    pictures = []
+    for number, file in enumerate((work / 'epoch_2.pth', official)):
+        out = tmp_path / f'{number}.png'
+        options = ['--num', 2, '--cfg-options', *roots]
+        run_tool('visualize_regions', config, file, out, *options)
+        pictures.append(cv2.imread(str(out)))
+    assert (pictures[0] == pictures[1]).all()
+
+
 def test_picture_of_images_of_ones_own(digits, tmp_path):
     config, work, roots, _ = digits
     write_images(tmp_path / 'own', count=3, size=40)
