@@ -110,3 +110,20 @@ def quick_configs():
         patch.setattr(layout, lambda text, **kwargs: (text, True))
         patch.setattr('mmengine.config.utils.load', cache(load))
         yield
+
+
+@pytest.fixture
+def safe_loader():
+    """Our loader in the host, as in our tools; the host gets its own back.
+
+    MMEngine's own refuses each of its checkpoints where ``torch.load`` reads weights
+    alone by default, which is since PyTorch 2.6; OneDL's does not.
+    """
+    from mmengine.runner import CheckpointLoader
+
+    from dseq_mm.transfer.checkpoint import install_safe_loader
+
+    before = dict(CheckpointLoader._schemes)
+    install_safe_loader()
+    yield
+    CheckpointLoader._schemes = before

@@ -39,7 +39,8 @@ KNOWN_WARNINGS = {
     r'`reduce_zero_label` will be deprecated': "the host's recipes set it so",
 }
 #: Numbers of a line of progress that are for who studies a run: all are in its files.
-STUDIED = r'(?<!\S)(base_lr|time|data_time|flat_maps|regions_\w+|grad_norm): \S+ *'
+STUDIED = r'(?<!\S)(base_lr|time|data_time|flat_maps|regions_\w+|grad_norm'
+STUDIED += r'|prediction_std|target_cosine|unexplained_step\d+|ema_momentum): \S+ *'
 
 
 class TerminalFilter(logging.Filter):

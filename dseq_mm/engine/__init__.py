@@ -1,5 +1,6 @@
 """Hooks, optimizer wrapper and schedules: what happens when."""
 
+from .alarm_hook import AlarmHook, TrainingAlarm
 from .clock import ClockHook
 from .data_hook import DataHook
 from .deferred import DeferredRuntimeInfoHook
@@ -20,6 +21,8 @@ from .sharding import FullySharded
 from .strict import StrictCheckpointHook
 
 __all__ = [
+    'AlarmHook',
+    'TrainingAlarm',
     'BackboneDecayOptimWrapperConstructor',
     'CheckpointNotWrittenError',
     'ClockHook',

@@ -59,6 +59,9 @@ class TargetEncoderHook(Hook):
                 average = getattr(model, copy)
                 average.progress = progress_of(runner)
                 average.update_parameters(getattr(model, source))
+            first = getattr(model, next(iter(_averages(model))))
+            if (momentum := getattr(first, 'momentum_now', None)) is not None:
+                runner.message_hub.update_scalar('train/ema_momentum', momentum)
 
 
 def _averages(model: nn.Module) -> dict[str, str]:

@@ -24,7 +24,7 @@ _FREE = (
     r'model\..*init_cfg\b.*',
     r'model\.(warm_start|test_cfg\b.*)',
     r'(model\.)?data_preprocessor\.non_blocking',
-    r'.*\b(with_cp|varlen|compile_layers|unrolled)',
+    r'.*\b(with_cp|varlen|compile_layers|unrolled|monitor)',
     r'.*\b(data_root|data_prefix|ann_file|sources|backend_args)\b.*',
     r'optim_wrapper\.accumulative_counts',  # told as accumulation
     r'.*\b(lazy_init|serialize_data|max_unreadable|with_label)',

@@ -131,9 +131,11 @@ def _export_onnx(graph: nn.Module, example: Tensor, shapes: dict, path: Path) ->
 
 
 def _export_torch(graph: nn.Module, example: Tensor, shapes: dict, path: Path) -> None:
-    torch.export.save(
-        torch.export.export(graph, (example,), dynamic_shapes=shapes), str(path)
+    # not strict: the bytecode of the host's decorators is not traced, as from 2.7 on
+    program = torch.export.export(
+        graph, (example,), dynamic_shapes=shapes, strict=False
     )
+    torch.export.save(program, str(path))
 
 
 _EXPORTERS = dict(onnx=_export_onnx, torch=_export_torch)

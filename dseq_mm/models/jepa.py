@@ -24,6 +24,7 @@ from .ema import build_target_encoder
 from .encoder import EncodedImage
 from .layers import as_float32, compile_all_layers
 from .mask_generators.base import MaskGenerator
+from .monitors import batch_statistics
 from .parts import add_to_log, build_part, check_plan, split_log
 
 
@@ -51,6 +52,8 @@ class JEPA(BaseSelfSupervisor):
             Eq. 5, about twice the cost) instead of one pass.
         compile_layers: Compile the transformer layers by ``torch.compile``, for any
             number of tokens at once: one graph for each encoder and the predictor.
+        monitor: Log signs of collapse and of learning, see
+            :func:`~dseq_mm.models.monitors.batch_statistics`.
         data_preprocessor: As in mmpretrain.
         init_cfg: As in mmpretrain.
 
@@ -78,6 +81,7 @@ class JEPA(BaseSelfSupervisor):
         warm_start: str | None = None,
         unrolled: bool = False,
         compile_layers: bool = False,
+        monitor: bool = True,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -112,7 +116,7 @@ class JEPA(BaseSelfSupervisor):
         )
         self.target_encoder = build_target_encoder(target_encoder, self.backbone)
         self.warm_start = warm_start
-        self.unrolled = unrolled
+        self.unrolled, self.monitor = unrolled, monitor
         self.clock: TrainingClock | None = None
         self.register_load_state_dict_pre_hook(fill_algorithm)
         if compile_layers:
@@ -180,6 +184,9 @@ class JEPA(BaseSelfSupervisor):
         log: dict[str, Tensor] = {}
         add_to_log(log, plan.log, self.mask_generator, 'plan')
         add_to_log(log, terms, self.head, 'head')
+        if self.monitor:
+            statistics = batch_statistics(prediction, target, plan)
+            add_to_log(log, statistics, self, 'monitor')
         if self.regularizers:
             add_to_log(log, dict(latent=loss), self.head, 'head')
         for number, part in enumerate(self.regularizers):  # two may be of one kind

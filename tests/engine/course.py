@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import torch
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler
+from mmengine.logging import MessageHub
 from mmpretrain.registry import PARAM_SCHEDULERS
 from torch import nn
 from torch.utils.data import DataLoader
@@ -65,6 +66,7 @@ class Course:
     def __init__(self, images=23, batch=2, processes=1, accumulated=1, epochs=3, lr=1):
         self.logger = logging.getLogger('course')
         self.visualizer, self.val_loop = SimpleNamespace(), None
+        self.message_hub = MessageHub('course')
         self.world_size, self.seed = processes, 5
         self._randomness_cfg, self._resume = dict(seed=5), False
         self.cfg = Config(

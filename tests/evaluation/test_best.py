@@ -31,7 +31,7 @@ class Pixels(BaseModel):
 
 
 @pytest.fixture
-def train(tmp_path, loader_config, preprocessor, monkeypatch):
+def train(tmp_path, loader_config, preprocessor, monkeypatch, safe_loader):
     def run(scores, first=1, loop='ResumableTrainLoop', query=True, **checkpoint):
         values = iter(scores)
 

@@ -119,6 +119,7 @@ class Scored(LatentPredictionHead):
 def build(*regularizers, mask_generator=None, head=None):
     model = build_jepa(
         method='JEPA',
+        monitor=False,
         mask_generator=mask_generator or dict(type='MultiBlockMaskGenerator'),
         regularizers=[dict(type=Terms, **options) for options in regularizers],
     )

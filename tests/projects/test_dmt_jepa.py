@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from mmpretrain.registry import MODELS
 from torch.testing import assert_close
@@ -263,6 +264,7 @@ def test_hook_averages_the_head_by_the_formula():
     runner = SimpleNamespace(
         model=model, iter=0, max_iters=5, train_loop=None, optim_wrapper=wrapper
     )
+    runner.message_hub = MessageHub('course')
     hook = TargetEncoderHook()
     hook.before_train(runner)
     names = [name for name, _ in model.context_head.named_parameters()]

@@ -1,0 +1,161 @@
+"""A warning, once, when the numbers of a training say that it goes wrong."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from mmengine.hooks import Hook
+
+from ..registry import HOOKS
+from .clock import progress_of
+
+
+class TrainingAlarm(RuntimeError):
+    """A training that goes wrong was stopped, as it was asked for."""
+
+
+class Sign(NamedTuple):
+    """A scalar of the log, and when it means that something is wrong.
+
+    Attributes:
+        scalar: Its name in the log.
+        wrong: Whether its mean is.
+        limit: The limit in words.
+        meaning: What it says, and what to try.
+    """
+
+    scalar: str
+    wrong: Callable[[float], bool]
+    limit: str
+    meaning: str
+
+
+#: The limits are far from what healthy runs show, see docs/runs.md.
+SIGNS = (
+    Sign(
+        'target_std',
+        lambda value: value < 0.1,
+        'below 0.1',
+        'the features to be predicted are all alike: the encoder has collapsed. Lower '
+        'the learning rate, raise the momentum of target_encoder, and start again from '
+        'before it fell',
+    ),
+    Sign(
+        'target_cosine',
+        lambda value: value > 0.9,
+        'above 0.9',
+        'the features to be predicted point the same way: the encoder is collapsing. '
+        'Lower the learning rate or raise the momentum of target_encoder',
+    ),
+    Sign(
+        'flat_maps',
+        lambda value: value > 0.5,
+        'above 0.5',
+        'most saliency maps are flat, so that regions are random: look at them with '
+        'tools/visualize_regions.py, and take another block or proxy',
+    ),
+    Sign(
+        'data_wait',
+        lambda value: value > 0.5,
+        'above 0.5',
+        'the training waits for data more than it computes: raise num_workers of '
+        'train_dataloader, or put the images on a faster disk',
+    ),
+)
+
+
+@HOOKS.register_module()
+class AlarmHook(Hook):
+    """Look at the means of the last iterations, and warn once of each sign.
+
+    Signs are a collapse (``target_std``, ``target_cosine``), flat saliency maps, a
+    training that waits for its data, a loss that has grown to a multiple of its least,
+    and an EMA that does not move. The numbers are those of the log: nothing is computed
+    or waited for.
+
+    Args:
+        interval: Iterations from one look to the next, and over which is averaged.
+        stop: End the training at the first sign, by an error.
+        grown: Multiple of the least mean loss so far that counts as exploding.
+
+    Raises:
+        ValueError: If a number is out of its range.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(
+        self, interval: int = 50, stop: bool = False, grown: float = 3.0
+    ) -> None:
+        if not isinstance(interval, int) or interval < 1 or not grown > 1:
+            raise ValueError(
+                'AlarmHook takes an interval from 1 and a multiple above 1, got '
+                f'interval={interval!r} and grown={grown!r}'
+            )
+        self.interval, self.stop, self.grown = interval, stop, grown
+        self._told: set[str] = set()
+        self._least: float | None = None
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
+    ) -> None:
+        """Look, if it is time to.
+
+        Args:
+            runner: The runner.
+            batch_idx: Unused.
+            data_batch: Unused.
+            outputs: Unused.
+
+        Raises:
+            TrainingAlarm: If something is wrong and ``stop`` is set.
+        """
+        if not self.every_n_train_iters(runner, self.interval):
+            return
+        for sign in SIGNS:
+            value = self._mean(runner, sign.scalar)
+            if value is not None and sign.wrong(value):
+                self._tell(runner, sign.scalar, value, sign.limit, sign.meaning)
+        self._look_at_loss(runner)
+        momentum = self._mean(runner, 'ema_momentum')
+        if momentum is not None and momentum >= 1.0 and progress_of(runner) < 0.95:
+            self._tell(
+                runner,
+                'ema_momentum',
+                momentum,
+                '1 before the end',
+                'the target encoder does not move: give it a momentum below 1',
+            )
+
+    def _look_at_loss(self, runner) -> None:
+        loss = self._mean(runner, 'loss')
+        if loss is None:
+            return
+        if self._least is not None and 0 < self.grown * self._least < loss:
+            limit = f'above {self.grown:g} times its least, {self._least:.3g}'
+            self._tell(
+                runner,
+                'loss',
+                loss,
+                limit,
+                'the training diverges: lower the learning rate, clip gradients '
+                '(optim_wrapper.clip_grad), or train in float32',
+            )
+        self._least = loss if self._least is None else min(self._least, loss)
+
+    def _mean(self, runner, name: str) -> float | None:
+        """Mean of a scalar over the last iterations; None if it is not logged."""
+        scalar = runner.message_hub.log_scalars.get(f'train/{name}')
+        return None if scalar is None else float(scalar.mean(self.interval))
+
+    def _tell(self, runner, name: str, value: float, limit: str, text: str) -> None:
+        """Warn, once for each scalar."""
+        if name in self._told:
+            return
+        self._told.add(name)
+        line = (
+            f'Alarm at iteration {runner.iter + 1}: {name} is {value:.3g} ({limit}): '
+            f'{text}. See docs/runs.md, "Reading the log".'
+        )
+        if self.stop:
+            raise TrainingAlarm(line)
+        runner.logger.warning(line)
