@@ -12,6 +12,7 @@ default_hooks = dict(
     data=dict(type='DataHook'),  # what is used and left out; classes agree
     progress=dict(type='ProgressHook'),
     history=dict(type='HistoryHook'),  # a long run is logged as fast as a short one
+    rank=dict(type='EffectiveRankHook'),  # of the features of the last images
     alarm=dict(type='AlarmHook'),  # collapse, divergence, waiting for data
     checkpoint=dict(  # a whole file, or the one before
         type='DurableCheckpointHook', interval=10, max_keep_ckpts=2, save_last=True

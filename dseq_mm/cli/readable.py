@@ -40,7 +40,9 @@ KNOWN_WARNINGS = {
 }
 #: Numbers of a line of progress that are for who studies a run: all are in its files.
 STUDIED = r'(?<!\S)(base_lr|time|data_time|flat_maps|regions_\w+|grad_norm'
-STUDIED += r'|prediction_std|target_cosine|unexplained_step\d+|ema_momentum): \S+ *'
+STUDIED += (
+    r'|prediction_std|target_cosine|unexplained_step\d+|ema_momentum|lidar): \S+ *'
+)
 
 
 class TerminalFilter(logging.Filter):

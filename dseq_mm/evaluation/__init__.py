@@ -7,9 +7,11 @@ from .image_regions import ImageRegions, find_regions
 from .knn import evaluate_config, knn_accuracy
 from .knn_hook import KNNHook
 from .probe import linear_accuracy
-from .rank import feature_std, rank_me
+from .rank import feature_std, lidar, rank_me
+from .rank_hook import EffectiveRankHook
 
 __all__ = [
+    'EffectiveRankHook',
     'Embeddings',
     'Encoder',
     'Features',
@@ -21,6 +23,7 @@ __all__ = [
     'feature_std',
     'find_regions',
     'knn_accuracy',
+    'lidar',
     'linear_accuracy',
     'load_encoder',
     'rank_me',

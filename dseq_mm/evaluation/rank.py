@@ -1,13 +1,13 @@
 """How many dimensions the features use: signs of collapse without labels.
 
 Each process gives the features of its own images, as shards.py deals them out; all
-get the value of the whole. Shape legend: ``n`` images, ``m`` of one process, ``D``
-channels.
+get the value of the whole. Shape legend: ``n`` images, ``m`` of one process, ``k``
+views or patches of an image, ``D`` channels.
 """
 
 import torch
 import torch.nn.functional as F
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import all_gather, get_rank, get_world_size
 from torch import Tensor
 
 from .shards import count, total
@@ -26,7 +26,50 @@ def rank_me(features: Tensor, max_samples: int = 25600) -> float:
     Returns:
         Between 1 (all rows on one line) and ``min(n, D)``.
     """
-    values = torch.linalg.svdvals(_sample(features, max_samples).double())
+    return _effective(torch.linalg.svdvals(_sample(features, max_samples).double()))
+
+
+def lidar(groups: Tensor, regularization: float = 1e-4) -> float:
+    """Compute the rank of LiDAR (Thilak et al., 2023): what tells images apart.
+
+    Exp of the entropy of the eigenvalues of a linear discriminant analysis in which
+    each image is a class: directions count by how far the means of images differ over
+    how far the rows of one image do. The paper's rows are views of an image; those of
+    a monitor are patches of it, whence its values are comparable among themselves and
+    not with the paper's.
+
+    Args:
+        groups: ``(m, k, D)``, ``k`` rows of each image, as many images in each process.
+        regularization: Added to the variance within images, in units of its mean over
+            channels. (The paper adds the same number to the variance itself.)
+
+    Returns:
+        Between 1 and ``min(n - 1, D)``.
+
+    Raises:
+        ValueError: There is one row of each image, so that nothing varies within.
+    """
+    if groups.ndim != 3 or groups.shape[1] < 2:
+        raise ValueError(
+            'lidar takes (images, rows, channels) with two rows of each image or more, '
+            f'got {tuple(groups.shape)}'
+        )
+    if get_world_size() > 1:
+        groups = torch.cat(all_gather(groups.contiguous()))  # (n, k, D)
+    groups = groups.double()
+    means = groups.mean(1)  # (n, D)
+    residuals = (groups - means[:, None]).flatten(0, 1)  # (n, k, D) -> (n * k, D)
+    within = residuals.T @ residuals / len(residuals)  # (D, D)
+    scale = within.diagonal().mean().clamp_min(torch.finfo(within.dtype).tiny)
+    within.diagonal().add_(regularization * scale)
+    centered = (means - means.mean(0)) / len(means) ** 0.5  # (n, D)
+    root = torch.linalg.cholesky(within)
+    whitened = torch.linalg.solve_triangular(root, centered.T, upper=False)  # (D, n)
+    return _effective(torch.linalg.svdvals(whitened).square())
+
+
+def _effective(values: Tensor) -> float:
+    """Exp of the entropy of what each of some values is of their sum."""
     share = values / values.sum().clamp_min(torch.finfo(values.dtype).tiny)
     return torch.special.entr(share).sum().exp().item()
 

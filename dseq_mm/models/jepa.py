@@ -26,6 +26,7 @@ from .layers import as_float32, compile_all_layers
 from .mask_generators.base import MaskGenerator
 from .monitors import batch_statistics
 from .parts import add_to_log, build_part, check_plan, split_log
+from .rolling_sample import RollingSample
 
 
 @MODELS.register_module()
@@ -118,6 +119,7 @@ class JEPA(BaseSelfSupervisor):
         self.warm_start = warm_start
         self.unrolled, self.monitor = unrolled, monitor
         self.clock: TrainingClock | None = None
+        self.sample: RollingSample | None = None  # EffectiveRankHook's
         self.register_load_state_dict_pre_hook(fill_algorithm)
         if compile_layers:
             compile_all_layers(self)
@@ -172,6 +174,8 @@ class JEPA(BaseSelfSupervisor):
         clock = check_clock(self.clock)
         encoded = self.encode_target(inputs)  # full image, no gradient
         _check_grid(tuple(encoded.grid), getattr(self.neck, 'grid_size', None))
+        if self.sample is not None:
+            self.sample.add(encoded.patches)
         with torch.autocast(inputs.device.type, enabled=False):  # statistics: float32
             plan = self.mask_generator(encoded, sample_idx, clock, self.latent_loss)
         check_plan(plan, self.mask_generator)
