@@ -54,6 +54,14 @@ SIGNS = (
         'tools/visualize_regions.py, and take another block or proxy',
     ),
     Sign(
+        'saliency_auc',
+        lambda value: value < 0.45,
+        'below 0.45, where 0.5 is chance',
+        'the saliency points at the ground, not at what images show, so that the '
+        'first region is background: look at it with tools/visualize.py regions, and '
+        'take another block or proxy',
+    ),
+    Sign(
         'data_wait',
         lambda value: value > 0.5,
         'above 0.5',
@@ -68,9 +76,10 @@ class AlarmHook(Hook):
     """Look at the means of the last iterations, and warn once of each sign.
 
     Signs are a collapse (``target_std``, ``target_cosine``), flat saliency maps, a
-    training that waits for its data, a loss that has grown to a multiple of its least,
-    and an EMA that does not move. The numbers are those of the log: nothing is computed
-    or waited for.
+    saliency that points at the ground (where AlignmentHook measures it), a training
+    that waits for its data, a loss that has grown to a multiple of its least, and an
+    EMA that does not move. The numbers are those of the log: nothing is computed or
+    waited for.
 
     Args:
         interval: Iterations from one look to the next, and over which is averaged.
@@ -143,8 +152,11 @@ class AlarmHook(Hook):
         self._least = loss if self._least is None else min(self._least, loss)
 
     def _mean(self, runner, name: str) -> float | None:
-        """Mean of a scalar over the last iterations; None if it is not logged."""
-        scalar = runner.message_hub.log_scalars.get(f'train/{name}')
+        """Mean over the last iterations, or what was last measured; None if neither."""
+        scalars = runner.message_hub.log_scalars
+        if f'val/{name}' in scalars:
+            return float(scalars[f'val/{name}'].current())
+        scalar = scalars.get(f'train/{name}')
         return None if scalar is None else float(scalar.mean(self.interval))
 
     def _tell(self, runner, name: str, value: float, limit: str, text: str) -> None:

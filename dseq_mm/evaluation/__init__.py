@@ -1,5 +1,7 @@
 """What a frozen backbone has learned: kNN, linear probe, effective rank."""
 
+from .alignment import first_region_overlap, saliency_auc
+from .alignment_hook import AlignmentHook
 from .embedding import Embeddings, embed
 from .encoder_file import Encoder, Features, load_encoder
 from .features import extract_features
@@ -11,6 +13,7 @@ from .rank import feature_std, lidar, rank_me
 from .rank_hook import EffectiveRankHook
 
 __all__ = [
+    'AlignmentHook',
     'EffectiveRankHook',
     'Embeddings',
     'Encoder',
@@ -22,9 +25,11 @@ __all__ = [
     'extract_features',
     'feature_std',
     'find_regions',
+    'first_region_overlap',
     'knn_accuracy',
     'lidar',
     'linear_accuracy',
     'load_encoder',
     'rank_me',
+    'saliency_auc',
 ]

@@ -13,6 +13,7 @@ HEALTHY = dict(
     target_cosine=0.2,
     flat_maps=0.0,
     data_wait=0.2,
+    saliency_auc=0.8,
     ema_momentum=0.997,
 )
 
@@ -32,7 +33,8 @@ def run(request):
             for name, value in {**HEALTHY, **changes}.items():
                 value = value(runner.iter) if callable(value) else value
                 if value is not None:
-                    hub.update_scalar(f'train/{name}', value)
+                    mode = 'val' if name == 'saliency_auc' else 'train'
+                    hub.update_scalar(f'{mode}/{name}', value)
             hook.after_train_iter(runner, runner.iter)
         return said
 
@@ -55,6 +57,7 @@ def test_healthy_numbers_ring_nothing(run):
         (dict(target_std=0.01), 'target_std', 'has collapsed'),
         (dict(target_cosine=0.97), 'target_cosine', 'is collapsing'),
         (dict(flat_maps=0.8), 'flat_maps', 'maps are flat'),
+        (dict(saliency_auc=0.23), 'saliency_auc', 'points at the ground'),
         (dict(data_wait=0.9), 'data_wait', 'num_workers'),
         (dict(ema_momentum=1.0), 'ema_momentum', 'does not move'),
         (dict(loss=lambda i: 0.4 if i < 60 else 9.0), 'loss', 'diverges'),
