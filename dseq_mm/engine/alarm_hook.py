@@ -75,16 +75,18 @@ SIGNS = (
 class AlarmHook(Hook):
     """Look at the means of the last iterations, and warn once of each sign.
 
-    Signs are a collapse (``target_std``, ``target_cosine``), flat saliency maps, a
-    saliency that points at the ground (where AlignmentHook measures it), a training
-    that waits for its data, a loss that has grown to a multiple of its least, and an
-    EMA that does not move. The numbers are those of the log: nothing is computed or
+    Signs are a collapse (``target_std``, ``target_cosine``, ``rank_me``), a partial one
+    (a rank that has fallen to a share of its highest), flat saliency maps, a saliency
+    that points at the ground (where AlignmentHook measures it), a training that waits
+    for its data, a loss that has grown to a multiple of its least, and an EMA that does
+    not move. The numbers are those of the log: nothing is computed or
     waited for.
 
     Args:
         interval: Iterations from one look to the next, and over which is averaged.
         stop: End the training at the first sign, by an error.
         grown: Multiple of the least mean loss so far that counts as exploding.
+        fallen: Share of the highest rank so far that counts as a partial collapse.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -93,14 +95,21 @@ class AlarmHook(Hook):
     priority = 'VERY_LOW'
 
     def __init__(
-        self, interval: int = 50, stop: bool = False, grown: float = 3.0
+        self,
+        interval: int = 50,
+        stop: bool = False,
+        grown: float = 3.0,
+        fallen: float = 0.5,
     ) -> None:
-        if not isinstance(interval, int) or interval < 1 or not grown > 1:
+        if not isinstance(interval, int) or interval < 1 or not grown > 1 > fallen > 0:
             raise ValueError(
-                'AlarmHook takes an interval from 1 and a multiple above 1, got '
-                f'interval={interval!r} and grown={grown!r}'
+                'AlarmHook takes an interval from 1, a multiple above 1 and a share '
+                f'below 1, got interval={interval!r}, grown={grown!r} and '
+                f'fallen={fallen!r}'
             )
-        self.interval, self.stop, self.grown = interval, stop, grown
+        self.interval, self.stop = interval, stop
+        self.grown, self.fallen = grown, fallen
+        self._highest_rank = 0.0
         self._told: set[str] = set()
         self._least: float | None = None
 
@@ -125,6 +134,7 @@ class AlarmHook(Hook):
             if value is not None and sign.wrong(value):
                 self._tell(runner, sign.scalar, value, sign.limit, sign.meaning)
         self._look_at_loss(runner)
+        self._look_at_rank(runner)
         momentum = self._mean(runner, 'ema_momentum')
         if momentum is not None and momentum >= 1.0 and progress_of(runner) < 0.95:
             self._tell(
@@ -150,6 +160,24 @@ class AlarmHook(Hook):
                 '(optim_wrapper.clip_grad), or train in float32',
             )
         self._least = loss if self._least is None else min(self._least, loss)
+
+    def _look_at_rank(self, runner) -> None:
+        scalar = runner.message_hub.log_scalars.get('train/rank_me')
+        if scalar is None:
+            return
+        rank = float(scalar.current())  # it is not measured in each iteration
+        self._highest_rank = max(self._highest_rank, rank)
+        limit = max(1.5, self.fallen * self._highest_rank)
+        if rank < limit:
+            self._tell(
+                runner,
+                'rank_me',
+                rank,
+                f'below {limit:.3g}, its highest was {self._highest_rank:.3g}',
+                'the features of images use few dimensions, a partial collapse: lower '
+                'the learning rate, raise the momentum of target_encoder, or add a '
+                'regularizer such as VICRegHead',
+            )
 
     def _mean(self, runner, name: str) -> float | None:
         """Mean over the last iterations, or what was last measured; None if neither."""

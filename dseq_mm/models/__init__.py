@@ -23,7 +23,13 @@ from .mask_generators import (
 from .necks import ConcatPooling
 from .next_patch import NextPatchPredictor
 from .predictor import JEPAPredictor
-from .saliency import ClassTokenAttention, ClassTokenSimilarity, GradCAM, SaliencyProxy
+from .saliency import (
+    ClassTokenAttention,
+    ClassTokenSimilarity,
+    GradCAM,
+    SaliencyProxy,
+    TokenContrast,
+)
 
 __all__ = [
     'CJEPA',
@@ -51,6 +57,7 @@ __all__ = [
     'SIGRegHead',
     'SaliencyProxy',
     'TargetEncoder',
+    'TokenContrast',
     'TrainingClock',
     'VICRegHead',
     'gather_images',

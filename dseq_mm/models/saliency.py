@@ -54,14 +54,14 @@ class SaliencyProxy(BaseModule):
             ValueError: If the encoder cannot serve this proxy.
         """
         name = type(self).__name__
-        if not self.needs_class_token:
-            return
-        if not with_cls_token:
+        if self.needs_class_token and not with_cls_token:
             raise ValueError(
                 f'{name} needs a class token: set with_cls_token=True in the backbone '
-                "if it is a ViT, else take saliency=dict(type='GradCAM')"
+                "if it is a ViT, else take saliency=dict(type='TokenContrast') or "
+                "dict(type='GradCAM')"
             )
-        if not is_count(self.block, 0) or self.block >= depth:
+        reads = bool(self.hidden or self.attention)
+        if reads and (not is_count(self.block, 0) or self.block >= depth):
             raise ValueError(
                 f'{name} reads block {self.block} (counted from 0), but the encoder '
                 f'has {depth}. The paper reads block 9 of 12; for a small model use '
@@ -155,6 +155,36 @@ class ClassTokenAttention(SaliencyProxy):
         """See :meth:`SaliencyProxy.forward`."""
         # (B, P) -> (B, H, W)
         return encoded.attention[self.block].unflatten(1, encoded.grid)
+
+
+@MODELS.register_module()
+class TokenContrast(SaliencyProxy):
+    """Distance of each patch token from the mean patch token (ours, not the paper's).
+
+    It needs no class token.
+
+    Args:
+        block: Block whose output is compared, before the final norm.
+    """
+
+    needs_class_token = False
+
+    def __init__(self, block: int = 9) -> None:
+        super().__init__(block)
+        self.hidden = (block,)
+
+    def forward(
+        self,
+        encoded: EncodedImage,
+        sample_idx: Tensor,
+        clock: TrainingClock,
+        latent_loss: LatentLoss,
+    ) -> Tensor:
+        """See :meth:`SaliencyProxy.forward`."""
+        rows, columns = encoded.grid
+        patches = encoded.hidden[self.block][:, -rows * columns :].float()  # (B, P, D)
+        distance = (patches - patches.mean(1, keepdim=True)).norm(dim=2)
+        return distance.unflatten(1, encoded.grid)  # (B, P) -> (B, H, W)
 
 
 @MODELS.register_module()

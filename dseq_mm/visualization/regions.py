@@ -56,7 +56,7 @@ def draw_regions(
             vmax=1,
             interpolation='nearest',
         )
-        _paint_regions(axes[row, 2], rank[row], source[row], extent)
+        paint_regions(axes[row, 2], rank[row], source[row], extent)
         if titles is not None:
             axes[row, 0].set_title(titles[row], fontsize=8)
     for axis, title in zip(
@@ -65,7 +65,7 @@ def draw_regions(
         label = axis.get_title()
         axis.set_title(f'{title}\n{label}' if label else title, fontsize=9)
     handles = [
-        Patch(color=_color(step, num_regions), label=f'R{step + 1}')
+        Patch(color=region_color(step, num_regions), label=f'R{step + 1}')
         for step in range(num_regions)
     ]
     handles.append(Patch(fill=False, hatch='///', label='random'))
@@ -73,12 +73,22 @@ def draw_regions(
     return figure
 
 
-def _paint_regions(axis, rank: np.ndarray, source: np.ndarray, extent) -> None:
-    """Color each patch by its rank and write the rank at the region's middle."""
+def paint_regions(axis, rank: np.ndarray, source: np.ndarray, extent) -> None:
+    """Color each patch by its rank and write the rank at the region's middle.
+
+    Args:
+        axis: Where to.
+        rank: Rank of each patch's region, ``(H, W)``.
+        source: Where each region came from, ``(N,)``.
+        extent: Left, right, bottom and top of the picture.
+    """
     num_regions = len(source)
     rows, columns = rank.shape
     colors = np.array(
-        [matplotlib.colors.to_rgb(_color(r, num_regions)) for r in range(num_regions)]
+        [
+            matplotlib.colors.to_rgb(region_color(r, num_regions))
+            for r in range(num_regions)
+        ]
     )
     axis.imshow(colors[rank], extent=extent, alpha=0.65, interpolation='nearest')
     cell_h, cell_w = extent[2] / rows, extent[1] / columns
@@ -112,8 +122,16 @@ def _paint_regions(axis, rank: np.ndarray, source: np.ndarray, extent) -> None:
         )
 
 
-def _color(step: int, num_regions: int) -> str:
-    """Color of a rank; the last region is gray."""
+def region_color(step: int, num_regions: int) -> str:
+    """Tell the color of a rank; the last region is gray.
+
+    Args:
+        step: The rank, from 0.
+        num_regions: ``N``.
+
+    Returns:
+        As matplotlib reads it.
+    """
     if step == num_regions - 1:
         return '#bdbdbd'
     return _COLORS[step % len(_COLORS)]

@@ -17,7 +17,7 @@ def test_a_step_trains_on_segments_and_logs_their_spread():
     model.clock = TrainingClock(epoch=1)
     samples = [DataSample(metainfo=dict(sample_idx=i)) for i in (4, 0, 9)]
     total, log = model.parse_losses(model.loss(torch.randn(3, 3, 24, 24), samples))
-    assert list(log) == ['loss', 'latent', 'spread'] and total > log['latent']
+    assert {'loss', 'latent', 'spread'} <= log.keys() and total > log['latent']
     total.backward()
     assert model.backbone.patch_embed.projection.weight.grad.any()
 

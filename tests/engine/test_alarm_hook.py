@@ -14,6 +14,7 @@ HEALTHY = dict(
     flat_maps=0.0,
     data_wait=0.2,
     saliency_auc=0.8,
+    rank_me=20.0,
     ema_momentum=0.997,
 )
 
@@ -56,6 +57,8 @@ def test_healthy_numbers_ring_nothing(run):
     [
         (dict(target_std=0.01), 'target_std', 'has collapsed'),
         (dict(target_cosine=0.97), 'target_cosine', 'is collapsing'),
+        (dict(rank_me=1.1), 'rank_me', 'partial collapse'),
+        (dict(rank_me=lambda i: 20 if i < 60 else 8), 'rank_me', 'partial collapse'),
         (dict(flat_maps=0.8), 'flat_maps', 'maps are flat'),
         (dict(saliency_auc=0.23), 'saliency_auc', 'points at the ground'),
         (dict(data_wait=0.9), 'data_wait', 'num_workers'),
