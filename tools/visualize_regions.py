@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import torch
-from matplotlib.backend_bases import FigureCanvasBase
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.models.utils import to_2tuple
@@ -18,6 +17,7 @@ from mmpretrain.registry import DATASETS, MODELS
 
 from dseq_mm.cli import launch
 from dseq_mm.cli.building import name_parts
+from dseq_mm.cli.figures import check_picture
 from dseq_mm.cli.options import add_options_argument
 from dseq_mm.cli.resume import check_file
 from dseq_mm.models import DiscriminativeMaskGenerator, TrainingClock
@@ -58,21 +58,6 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     add_options_argument(parser)
     return parser.parse_args(argv)
-
-
-def check_picture(out: str) -> None:
-    """Make sure that the picture can be written, before anything is computed.
-
-    Args:
-        out: Its path.
-
-    Raises:
-        ValueError: If it cannot, or its suffix is no picture's.
-    """
-    command.check_output(out, 'OUT')
-    known = FigureCanvasBase.get_supported_filetypes()
-    if Path(out).suffix[1:].lower() not in known:
-        raise ValueError(f'OUT {out}: pictures are .{", .".join(sorted(known))}')
 
 
 def choose_images(cfg: Config, places: list[str] | None) -> dict:

@@ -17,6 +17,7 @@ from ..transfer.contents import (
     facts_of,
     meta_of,
     pixels_of,
+    regions_of,
 )
 from ..transfer.export import complete_facts
 from ..transfer.initialize import load_backbone
@@ -46,6 +47,7 @@ class Encoder(nn.Module):
         backbone: The ViT.
         mean: Of red, green and blue, on the scale of 0 to 255.
         std: The same.
+        regions: How its pre-training finds regions, as far as that is known.
 
     Attributes:
         image_size: Height and width that it was trained for; others are taken, too, if
@@ -55,9 +57,16 @@ class Encoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: JEPAViT, mean: list[float], std: list[float]) -> None:
+    def __init__(
+        self,
+        backbone: JEPAViT,
+        mean: list[float],
+        std: list[float],
+        regions: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.regions = regions or {}
         self.image_size = tuple(backbone.img_size)
         for name, values in dict(mean=mean, std=std).items():
             self.register_buffer(name, torch.tensor(values).reshape(1, 3, 1, 1) / 255)
@@ -148,7 +157,9 @@ def load_encoder(
     complete_facts(facts, state, name)
     backbone = build_backbone(facts)
     load_backbone(backbone, checkpoint, encoder, tuple(facts['grid']))
-    return Encoder(backbone, **pixels_of(meta_of(checkpoint))).to(device or 'cpu')
+    meta = meta_of(checkpoint)
+    found = Encoder(backbone, **pixels_of(meta), regions=regions_of(meta))
+    return found.to(device or 'cpu')
 
 
 def build_backbone(facts: dict[str, Any]) -> JEPAViT:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..clock import TrainingClock
 from ..models.mask_generators import DiscriminativeMaskGenerator
+from ..models.saliency import GradCAM
 from .encoder_file import Encoder, load_encoder
 
 _PAPERS_BLOCK = 9  # the 10th layer of twelve
@@ -35,7 +36,7 @@ class ImageRegions(NamedTuple):
 def find_regions(
     encoder: Encoder | str | Path,
     images: Tensor,
-    num_regions: int = 5,
+    num_regions: int | None = None,
     saliency: dict[str, Any] | None = None,
     rule: dict[str, Any] | None = None,
     seed: int = 0,
@@ -45,11 +46,12 @@ def find_regions(
     Args:
         encoder: The encoder, or a file that :func:`.load_encoder` reads.
         images: Red, green and blue, ``(B, 3, h, w)``, as bytes or from 0.0 to 1.0.
-        num_regions: ``N``, the rest of the image counted.
-        saliency: Config of the saliency proxy; by default the similarity of class token
-            and patches in the 10th layer, in networks of fewer than twelve layers in
-            the third from the end.
-        rule: Other settings of :class:`~dseq_mm.regions.RegionRule`.
+        num_regions: ``N``, the rest of the image counted; by default that of the
+            encoder's pre-training, where its file tells it, or else 5.
+        saliency: Config of the saliency proxy; by default that of the pre-training, or
+            else the similarity of class token and patches in the 10th layer, in
+            networks of fewer than twelve layers in the third from the end.
+        rule: Other settings of :class:`~dseq_mm.regions.RegionRule`, likewise.
         seed: Of what is drawn where no region is found.
 
     Returns:
@@ -58,17 +60,27 @@ def find_regions(
     Raises:
         FileNotFoundError: There is no such file of an encoder.
         ValueError: The images or a setting cannot be taken, or the saliency needs a
-            class token and the encoder has none.
+            class token or a predictor, and the encoder has none.
     """
     if not isinstance(encoder, Encoder):
         encoder = load_encoder(encoder)
     vit = encoder.backbone
     block = min(_PAPERS_BLOCK, max(0, vit.num_layers - 3))
-    proxy = saliency or dict(type='dseq_mm.ClassTokenSimilarity', block=block)
-    generator = DiscriminativeMaskGenerator(
-        saliency=proxy, num_regions=num_regions, rule=rule, seed=seed
+    usual = dict(
+        num_regions=5,
+        saliency=dict(type='dseq_mm.ClassTokenSimilarity', block=block),
+        rule=None,
     )
+    asked = dict(num_regions=num_regions, saliency=saliency, rule=rule)
+    asked = {name: value for name, value in asked.items() if value is not None}
+    settings: dict[str, Any] = {**usual, **encoder.regions, **asked}
+    generator = DiscriminativeMaskGenerator(**settings, seed=seed)
     generator.check(vit.num_layers, vit.cls_token is not None)
+    if isinstance(generator.saliency, GradCAM):
+        raise ValueError(
+            "Grad-CAM needs the predictor, which is not the encoder's: give another "
+            'saliency, or draw with tools/visualize_regions.py CONFIG CHECKPOINT'
+        )
     encoded = vit.encode(
         encoder.normalize(images), generator.hidden, generator.attention
     )

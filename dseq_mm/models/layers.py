@@ -98,11 +98,22 @@ class MaskedAttention(MultiheadAttention):
         Returns:
             ``(R, L)``, float32, rows sum to one.
         """
+        return self.first_token_attention_by_head(x).mean(1)
+
+    def first_token_attention_by_head(self, x: Tensor) -> Tensor:
+        """Compute the attention of the first token to every token.
+
+        Args:
+            x: ``(R, L, D)``, normalized as for :meth:`forward`.
+
+        Returns:
+            ``(R, h, L)``, float32, rows sum to one.
+        """
         query, key, _ = self._split_heads(self.qkv(x))
         query, key = query[:, :, :1].float(), key.float()
         with torch.autocast(x.device.type, enabled=False):
             scores = query @ key.transpose(-2, -1)  # (R, h, 1, L)
-        return (scores * self.head_dims**-0.5).softmax(-1).mean(1).squeeze(1)
+        return (scores * self.head_dims**-0.5).softmax(-1).squeeze(2)
 
     def _split_heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each ``(R, h, L, d)``."""

@@ -335,6 +335,23 @@ def facts_of(checkpoint: dict, state: dict[str, Tensor]) -> dict[str, Any]:
     return facts
 
 
+def regions_of(meta: dict) -> dict[str, Any]:
+    """Read how a pre-training finds its regions.
+
+    Args:
+        meta: ``meta`` of a checkpoint, or metadata of an exported file.
+
+    Returns:
+        ``num_regions``, ``saliency`` and ``rule`` of its mask generator, as far as the
+        file's config sets them.
+    """
+    generator = _part(
+        _part(read_config_text(meta.get('cfg')), 'model'), 'mask_generator'
+    )
+    names = ('num_regions', 'saliency', 'rule')
+    return {name: generator[name] for name in names if generator.get(name) is not None}
+
+
 def pixels_of(meta: dict) -> dict[str, list[float]]:
     """Read how the images were normalized.
 
