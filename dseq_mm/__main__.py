@@ -33,6 +33,7 @@ COMMANDS = {
     'convert': ('convert_checkpoint', 'write a checkpoint in another layout'),
     'embed': ('embed', 'write the features of folders of images'),
     'regions': ('visualize_regions', 'draw image, saliency and ordered regions'),
+    'visualize': ('visualize', 'draw what encoders make of any images, and curves'),
     'evaluate': ('evaluate', 'run many transfer tasks and write one table'),
     'ablate': ('ablate', 'run tables of ablations, with several seeds'),
 }

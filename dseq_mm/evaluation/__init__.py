@@ -8,11 +8,16 @@ from .features import extract_features
 from .image_regions import ImageRegions, find_regions
 from .knn import evaluate_config, knn_accuracy
 from .knn_hook import KNNHook
+from .pages import PAGES
+from .picture_hook import PictureHook
+from .pictures import Picture, read_pictures
 from .probe import linear_accuracy
 from .rank import feature_std, lidar, rank_me
 from .rank_hook import EffectiveRankHook
+from .step_loss import step_losses
 
 __all__ = [
+    'PAGES',
     'AlignmentHook',
     'EffectiveRankHook',
     'Embeddings',
@@ -20,6 +25,8 @@ __all__ = [
     'Features',
     'ImageRegions',
     'KNNHook',
+    'Picture',
+    'PictureHook',
     'embed',
     'evaluate_config',
     'extract_features',
@@ -31,5 +38,7 @@ __all__ = [
     'linear_accuracy',
     'load_encoder',
     'rank_me',
+    'read_pictures',
     'saliency_auc',
+    'step_losses',
 ]

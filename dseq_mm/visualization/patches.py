@@ -34,6 +34,8 @@ def pca_colors(tokens: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     rows = np.concatenate([each.reshape(-1, each.shape[-1]) for each in tokens])
     count = min(3, *rows.shape)
+    if not np.ptp(rows, axis=0).any():  # all are the same
+        return _by_image(np.zeros((len(rows), 3)), tokens)
     values = PCA(count, svd_solver='full').fit_transform(rows.astype(np.float64))
     low, high = np.percentile(values, [1, 99], axis=0)
     values = np.clip((values - low) / np.maximum(high - low, 1e-12), 0, 1)

@@ -161,6 +161,25 @@ def test_picture_of_regions_is_drawn(digits, tmp_path):
     assert picture.shape[0] > 600 and picture.std() > 10
 
 
+@pytest.mark.parametrize(
+    'kind', ['regions', 'steps', 'attention', 'neighbors', 'map', 'loss', 'curves']
+)
+def test_pictures_of_a_run(digits, tmp_path, kind, capsys):
+    _, work, _, _ = digits
+    images = write_images(tmp_path / 'own', count=9, size=40)
+    out = tmp_path / 'x/page.png'
+    options = ['--images', images, '--num', 4, '--neighbors', 3, '--out', out]
+    files = [work / f'epoch_{epoch}.pth' for epoch in (1, 2)]
+    files = files if kind in ('regions', 'loss') else files[1:]
+    if kind == 'curves':
+        files, options = [work], ['--out', out]
+    run_tool('visualize', kind, *files, *options)
+    assert cv2.imread(str(out)).std() > 10
+    printed = capsys.readouterr().out
+    assert str(out) in printed
+    assert (kind == 'loss') == ('epoch_2 R2 0.' in printed)
+
+
 def test_a_file_in_ijepas_layout_gives_the_same_picture(digits, tmp_path):
     config, work, roots, _ = digits
     official = tmp_path / 'official.pth.tar'
