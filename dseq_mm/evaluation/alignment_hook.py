@@ -5,6 +5,7 @@ Shape legend: ``n`` images, ``(H, W)`` patches.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.dataset import Compose, default_collate
@@ -61,7 +62,7 @@ class AlignmentHook(Hook):
         batch_size: int = 50,
     ) -> None:
         check_counts(self, number=number, interval=interval, batch_size=batch_size)
-        self.places = dict(
+        self.places: dict[str, Any] = dict(
             images=images, masks=masks, ground=ground, ignored=ignored, number=number
         )
         self.interval, self.batch_size = interval, batch_size

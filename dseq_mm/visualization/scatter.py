@@ -37,7 +37,8 @@ def draw_map(
         several = 1 < len(names) <= _GROUPS
         color = f'C{number % 10}' if several else '#4477aa'
         axis.scatter(
-            *plane[chosen].T,
+            plane[chosen, 0],
+            plane[chosen, 1],
             s=18,
             color=color,
             marker='o' if number < 10 else '^',
