@@ -97,7 +97,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['dseq_mm', 'dseq_mm.*']),
-    package_data={'dseq_mm': ['py.typed']},
+    package_data={'dseq_mm': ['py.typed', 'report/*.html']},
     cmdclass={'build_py': BuildWithConfigs},
     entry_points={'console_scripts': ['dseq-mm=dseq_mm.__main__:main']},
     install_requires=['numba>=0.60', 'safetensors>=0.4', 'tabulate>=0.9'],
@@ -106,10 +106,15 @@ setup(
             name for name in OPENMMLAB if 'det' not in name and 'seg' not in name
         ],
         'dense': OPENMMLAB,
-        'plots': ['matplotlib>=3.7', 'scipy>=1.11'],
+        'plots': requirements('plots'),
         'digits': [name for name in RUNTIME if 'scikit' in name],
         'weights': requirements('weights'),
-        'tests': RUNTIME + requirements('tests') + requirements('weights'),
+        'tests': [
+            name
+            for part in ('tests', 'weights', 'plots')
+            for name in requirements(part)
+        ]
+        + RUNTIME,
         'dev': RUNTIME + requirements('tests') + ['pre-commit>=3'],
     },
     zip_safe=False,

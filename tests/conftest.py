@@ -28,6 +28,7 @@ SLOW = (
     'data/test_files.py',
     'data/test_image_folder.py',
     'data/test_keyed_dataset.py',
+    'report',
     'runs/study',
     'runs/transfer',
     'test_ablation_configs.py',

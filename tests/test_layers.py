@@ -17,7 +17,7 @@ FLOORS = (
     {'models'},
     {'engine'},
     {'evaluation'},
-    {'cli', 'tables'},
+    {'cli', 'report', 'tables'},
     {'runs'},
     {'registration'},
     {'__init__', 'doctor', 'projects'},

@@ -189,7 +189,8 @@ install_all() {
             "did not compile, compile it for the CPU only:" \
             "CUDA_VISIBLE_DEVICES= bash tools/setup_env.sh --with-ops"
     say 'this package'
-    pip_install --quiet -r "$ROOT/requirements/runtime.txt"
+    pip_install --quiet -r "$ROOT/requirements/runtime.txt" \
+        -r "$ROOT/requirements/plots.txt"
     [ -z "$FOR_TESTS" ] || pip_install --quiet -r "$ROOT/requirements/tests.txt" \
         -r "$ROOT/requirements/weights.txt"
     pip_install --quiet --no-build-isolation --no-deps -e "$ROOT"

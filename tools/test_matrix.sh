@@ -60,7 +60,8 @@ install_stack() {
     pip freeze | grep -v '^dseq[-_]mm' >after.txt
     asks_for_unasked "$kind"
     # shellcheck disable=SC2086
-    pip install "torch==$torch" "numpy==$numpy" -r "$ROOT/requirements/tests.txt" $UNASKED
+    pip install "torch==$torch" "numpy==$numpy" -r "$ROOT/requirements/tests.txt" \
+        -r "$ROOT/requirements/plots.txt" $UNASKED
     # what the wheel changed of what was there
     grep -vxFf after.txt before.txt >changed.txt || true
 }

@@ -14,17 +14,15 @@ operations are not counted, as is usual.
 
 import os.path as osp
 import sys
-from dataclasses import fields, replace
 
 import torch
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 import dseq_mm  # noqa: F401
+from dseq_mm.evaluation.cost import count_flop, step_gflop
 from dseq_mm.models import EncodedImage, JEPAViT, TrainingClock
 from dseq_mm.plan import PredictionPlan
 from dseq_mm.tables.paper import STEP_GFLOP
@@ -64,36 +62,9 @@ def sample_plan(config, batch: int, seed: int) -> PredictionPlan:
     return generator(encoded, torch.arange(batch), TrainingClock(0, 0, 1.0))
 
 
-def to_meta(plan: PredictionPlan) -> PredictionPlan:
-    """The same plan without its values."""
-    tensors = {
-        field.name: getattr(plan, field.name).to('meta')
-        for field in fields(plan)
-        if isinstance(getattr(plan, field.name), Tensor)
-    }
-    return replace(plan, **tensors)
-
-
-def count(run) -> float:
-    """FLOP of a function and the backward pass of the scalar that it returns."""
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        run().backward()
-    return counter.get_total_flops()
-
-
 def count_step(config, plan: PredictionPlan, unrolled: bool = False) -> float:
     """GFLOP per image of a training step under a plan."""
-    with torch.device('meta'):
-        model = MODELS.build(config)
-        images = torch.empty(plan.num_samples, 3, 224, 224)
-    plan = plan.unroll() if unrolled else plan
-    plan = to_meta(plan)
-
-    def run():
-        model.encode_target(images)
-        return model.neck(model.backbone(images, plan), plan).sum()
-
-    return count(run) / plan.num_samples / 1e9
+    return step_gflop(config, plan.unroll() if unrolled else plan)
 
 
 def count_released(config, batch: int, steps: int) -> float:
@@ -112,7 +83,7 @@ def count_released(config, batch: int, steps: int) -> float:
             tokens = layer(tokens)
         return model.neck.project(model.neck.norm(tokens)).sum()
 
-    return count(run) / batch / 1e9
+    return count_flop(lambda: run().backward()) / batch / 1e9
 
 
 def layers_cost(tokens: Tensor, dims: int, depth: int) -> Tensor:
