@@ -12,6 +12,7 @@ from .pages import PAGES
 from .picture_hook import PictureHook
 from .pictures import Picture, read_pictures
 from .probe import linear_accuracy
+from .probe_hook import OnlineProbeHook
 from .rank import feature_std, lidar, rank_me
 from .rank_hook import EffectiveRankHook
 from .step_loss import step_losses
@@ -25,6 +26,7 @@ __all__ = [
     'Features',
     'ImageRegions',
     'KNNHook',
+    'OnlineProbeHook',
     'Picture',
     'PictureHook',
     'embed',

@@ -13,6 +13,7 @@ from ..engine.clock import unwrap
 from ..models.encoder import JEPAViT
 from ..registry import HOOKS
 from ..utils.command import explain
+from ..utils.host import add_image
 from ..utils.values import check_counts
 from .encoder_file import Encoder
 from .knn_hook import failure_line, preserved_randomness
@@ -93,7 +94,8 @@ class PictureHook(Hook):
             pictures = read_pictures(self.images, encoder, self.number)
             for kind in self.kinds:
                 page = PAGES[kind]({f'epoch {epoch}': encoder}, pictures)
-                runner.visualizer.add_image(f'pictures_{kind}', pixels_of(page), epoch)
+                image = pixels_of(page)
+                add_image(runner.visualizer, f'pictures_{kind}', image, epoch)
 
 
 def pixels_of(figure: Figure) -> np.ndarray:

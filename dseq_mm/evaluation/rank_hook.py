@@ -49,7 +49,8 @@ class EffectiveRankHook(Hook):
                 'features, so rank_me and lidar are not logged.'
             )
             return
-        algorithm.sample = RollingSample(max(1, self.size // get_world_size()))
+        if algorithm.sample is None:  # OnlineProbeHook may have come first
+            algorithm.sample = RollingSample(max(1, self.size // get_world_size()))
 
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None

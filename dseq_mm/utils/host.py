@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from mmengine.config import Config, ConfigDict
@@ -18,6 +19,7 @@ from mmengine.logging import MMLogger
 from mmengine.registry import Registry
 from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.visualization import MLflowVisBackend, Visualizer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
@@ -326,3 +328,22 @@ def whole(value: Tensor) -> Tensor:
         The whole of a sharded tensor; of others the tensor itself.
     """
     return value.full_tensor() if isinstance(value, DTensor) else value
+
+
+def add_image(visualizer: Visualizer, name: str, image: np.ndarray, step: int) -> None:
+    """Send a picture to every backend of a visualizer.
+
+    MMEngine gives MLflow the name as that of a file, without suffix and the same at
+    each step: MLflow refuses the one and overwrites the other.
+
+    Args:
+        visualizer: The visualizer.
+        name: Of the picture.
+        image: RGB, ``(h, w, 3)``, uint8.
+        step: Epoch or iteration.
+    """
+    for backend in visualizer._vis_backends.values():
+        if isinstance(backend, MLflowVisBackend):
+            backend.add_image(f'{name}_{step}.png', image, step)
+        else:
+            backend.add_image(name, image, step)

@@ -35,6 +35,7 @@ PANELS: tuple[tuple[str, tuple[str, ...], tuple[float | None, float | None]], ..
         (0, 1),
     ),
     ('kNN accuracy', ('knn_last', 'knn_last4'), (0, None)),
+    ('online linear probe', ('probe_top1',), (0, None)),
     ('accuracy', ('accuracy/top1', 'accuracy/top5'), (0, None)),
     ('learning rate', ('lr',), (0, None)),
     ('EMA momentum', ('ema_momentum',), (None, 1)),

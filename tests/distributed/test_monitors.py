@@ -9,13 +9,21 @@ import pytest
 import torch
 import torch.distributed as dist
 from mmengine.logging import MessageHub
+from mmpretrain.structures import DataSample
 
 from dseq_mm.cli.processes import leave_group
-from dseq_mm.evaluation import AlignmentHook, EffectiveRankHook
+from dseq_mm.evaluation import AlignmentHook, EffectiveRankHook, OnlineProbeHook
 from tests.distributed.test_two_processes import run_two
 from tests.models.builders import build_jepa
 
-NAMES = ('train/rank_me', 'train/lidar', 'val/saliency_auc', 'val/r1_iou')
+NAMES = (
+    'train/probe_top1',
+    'train/weight',
+    'train/rank_me',
+    'train/lidar',
+    'val/saliency_auc',
+    'val/r1_iou',
+)
 
 
 def measure(rank, world, folder):
@@ -28,9 +36,16 @@ def measure(rank, world, folder):
     runner.logger = SimpleNamespace(info=print)
     hook = EffectiveRankHook(interval=3, size=16)
     hook.before_train(runner)
-    tokens = torch.randn(3, 8, 9, 12, generator=torch.Generator().manual_seed(0))
+    probe = OnlineProbeHook(num_classes=3, lr=0.1)
+    probe.before_train(runner)
+    tokens = torch.randn(3, 8, 9, 16, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(8) % 3
     for batch in tokens:
         model.sample.add(batch[rank::world])
+        samples = [DataSample().set_gt_label(int(i)) for i in labels[rank::world]]
+        probe.after_train_iter(runner, 0, dict(data_samples=samples))
+    (weight,) = (p for p in probe._probe.parameters() if p.ndim == 2)
+    hub.update_scalar('train/weight', weight.detach().abs().sum().item())
     hook.after_train_iter(runner, 2)
     masks = AlignmentHook(f'{folder}/images', f'{folder}/masks', batch_size=2)
     masks.before_train(runner)

@@ -97,7 +97,9 @@ def draw(hook, model, cfg, epochs=3):
         cfg=cfg,
         epoch=0,
         max_epochs=epochs,
-        visualizer=SimpleNamespace(add_image=add_image),
+        visualizer=SimpleNamespace(
+            _vis_backends=dict(one=SimpleNamespace(add_image=add_image))
+        ),
         logger=SimpleNamespace(warning=said.append),
     )
     hook.before_train(runner)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -13,6 +14,7 @@ from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, ValLoop
 from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.visualization import MLflowVisBackend, Visualizer
 from mmpretrain.models import ImageClassifier
 from mmpretrain.models.backbones import VisionTransformer
 from torch import nn
@@ -236,3 +238,19 @@ def test_tensors_move_towards_others():
     values = [torch.zeros(2), torch.ones(3)]
     host.lerp_all(values, [torch.full((2,), 4.0), torch.zeros(3)], 0.25)
     assert values[0].tolist() == [1, 1] and values[1].tolist() == [0.75] * 3
+
+
+def test_a_picture_is_a_file_to_mlflow_alone(monkeypatch, tmp_path):
+    found = []
+    monkeypatch.setattr(
+        MLflowVisBackend, 'add_image', lambda self, *args: found.append(args)
+    )
+    backends = [
+        dict(type='MLflowVisBackend'),
+        dict(type='LocalVisBackend'),
+    ]
+    visualizer = Visualizer(vis_backends=backends, save_dir=str(tmp_path))
+    image = np.zeros((4, 4, 3), np.uint8)
+    host.add_image(visualizer, 'page', image, 3)
+    assert [args[0] for args in found] == ['page_3.png']
+    assert [path.name for path in tmp_path.rglob('*.png')] == ['page_3.png']
