@@ -111,7 +111,7 @@ setup(
         'weights': requirements('weights'),
         'tests': [
             name
-            for part in ('tests', 'weights', 'plots')
+            for part in ('tests', 'weights', 'plots', 'docs')
             for name in requirements(part)
         ]
         + RUNTIME,

@@ -15,6 +15,7 @@ SLOW = (
     'end_to_end',
     'projects',
     'test_packaging.py',
+    'test_pages.py',
     'test_weights_page.py',
     'test_registration.py',
     'tools',

@@ -7,12 +7,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md']
-PAGES += [*sorted((ROOT / 'docs').glob('*.md'))]
+PAGES += [*sorted((ROOT / 'docs').rglob('*.md'))]
 TESTS = re.compile(r'`(tests/[\w/]+(?:\.py)?)(?:::(\w+))?`')
 LINK = re.compile(r'\]\(([^)#:]+)(?:#[\w-]+)?\)')
 
 
-@pytest.mark.parametrize('page', PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_tests_and_pages_that_a_page_names_exist(page):
     text = page.read_text()
     for path, function in TESTS.findall(text):
@@ -23,8 +23,8 @@ def test_tests_and_pages_that_a_page_names_exist(page):
         assert (page.parent / link).exists(), link
 
 
-def test_every_promise_of_the_readme_has_its_test():
-    text = (ROOT / 'README.md').read_text()
+def test_every_promise_has_its_test():
+    text = (ROOT / 'docs/promises.md').read_text()
     table = re.search(r'\| promise \| test \|\n\|.*\n((?:\|.*\n)+)', text)[1]
     rows = table.splitlines()
     assert len(rows) >= 9

@@ -12,7 +12,7 @@ from dseq_mm.tables.paper import STEP_GFLOP, name_of
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / 'README.md',
-    *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'docs').rglob('*.md')),
     *sorted((ROOT / 'projects').rglob('*.md')),
 ]
 ROWS = {row.label: row.paper for table in TABLES.values() for row in table.rows}

@@ -192,7 +192,8 @@ install_all() {
     pip_install --quiet -r "$ROOT/requirements/runtime.txt" \
         -r "$ROOT/requirements/plots.txt"
     [ -z "$FOR_TESTS" ] || pip_install --quiet -r "$ROOT/requirements/tests.txt" \
-        -r "$ROOT/requirements/weights.txt"
+        -r "$ROOT/requirements/weights.txt" \
+        -r "$ROOT/requirements/docs.txt"
     pip_install --quiet --no-build-isolation --no-deps -e "$ROOT"
     (cd "$ROOT" && "$VENV/bin/python" -m dseq_mm.doctor) ||
         die 'the doctor is not content with the result (see above).'

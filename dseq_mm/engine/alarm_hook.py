@@ -29,7 +29,7 @@ class Sign(NamedTuple):
     meaning: str
 
 
-#: The limits are far from what healthy runs show, see docs/runs.md.
+#: The limits are far from what healthy runs show, see docs/log.md.
 SIGNS = (
     Sign(
         'target_std',
@@ -194,7 +194,7 @@ class AlarmHook(Hook):
         self._told.add(name)
         line = (
             f'Alarm at iteration {runner.iter + 1}: {name} is {value:.3g} ({limit}): '
-            f'{text}. See docs/runs.md, "Reading the log".'
+            f'{text}. See docs/log.md.'
         )
         if self.stop:
             raise TrainingAlarm(line)

@@ -23,6 +23,7 @@ PANELS: tuple[tuple[str, tuple[str, ...], tuple[float | None, float | None]], ..
     ),
     ('mean cosine of targets', ('target_cosine',), (0, 1)),
     ('effective rank', ('rank_me', 'lidar'), (0, None)),
+    ('rank of the bank', ('rank_me (epochs)',), (0, None)),
     (
         'regions per image',
         tuple(f'regions_{k}' for k in ('component', 'split', 'secondary', 'random')),
@@ -45,6 +46,10 @@ PANELS: tuple[tuple[str, tuple[str, ...], tuple[float | None, float | None]], ..
 )
 
 
+_STYLES = ('-', '--', ':', '-.')
+_UNEXPLAINED = 2.0  # what is above, as at the start, hides the rest
+
+
 def read_scalars(work_dir: str | Path) -> dict[str, np.ndarray]:
     """Read what all runs in a work dir have logged.
 
@@ -52,15 +57,17 @@ def read_scalars(work_dir: str | Path) -> dict[str, np.ndarray]:
         work_dir: The folder, or one run's folder in it, or its ``scalars.json``.
 
     Returns:
-        By name: epoch and value, ``(n, 2)``, in order. Of a resumed training what was
-        logged again counts as it was logged last.
+        By name: iteration and value, ``(n, 2)``, in order; of what is measured after an
+        epoch the negative of the epoch and the value, from the last on. What is both
+        has ``(epochs)`` behind its name there. Of a resumed training what was logged
+        again counts as it was logged last.
 
     Raises:
         ValueError: There are no scalars.
     """
     place = Path(work_dir)
     files = [place] if place.is_file() else sorted(place.rglob('scalars.json'))
-    points: dict[str, dict[float, float]] = {}
+    points: dict[tuple[str, bool], dict[float, float]] = {}
     for file in files:
         for line in file.read_text(encoding='utf-8').splitlines():
             try:
@@ -74,19 +81,23 @@ def read_scalars(work_dir: str | Path) -> dict[str, np.ndarray]:
             'give the work dir of a training'
         )
     return {
-        name: np.array(sorted(values.items()), float) for name, values in points.items()
+        name if iterations or (name, True) not in points else f'{name} (epochs)': (
+            np.array(sorted(values.items()), float)
+        )
+        for (name, iterations), values in points.items()
     }
 
 
-def _take(row: dict, points: dict[str, dict[float, float]]) -> None:
+def _take(row: dict, points: dict[tuple[str, bool], dict[float, float]]) -> None:
     """Sort one line of a log; a measurement after an epoch has no iteration."""
     at = row.get('step')
     if not isinstance(at, int | float):
         return
     for name, value in row.items():
         if name not in ('step', 'epoch', 'iter') and isinstance(value, int | float):
-            where = at if 'iter' in row else -at
-            points.setdefault(name, {})[float(where)] = float(value)
+            iterations = 'iter' in row
+            found = points.setdefault((name, iterations), {})
+            found[float(at if iterations else -at)] = float(value)
 
 
 def draw_curves(runs: Mapping[str, dict[str, np.ndarray]]) -> Figure:
@@ -117,35 +128,41 @@ def draw_curves(runs: Mapping[str, dict[str, np.ndarray]]) -> Figure:
         _draw_panel(axis, runs, names)
         axis.set_title(title, fontsize=9)
         axis.set_ylim(*limits)
+        if names[0].startswith('unexplained'):
+            axis.set_ylim(top=min(_UNEXPLAINED, axis.get_ylim()[1]))
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     return figure
 
 
 def _draw_panel(axis, runs: Mapping, names: Sequence[str]) -> None:
-    """Colors tell the numbers apart, or the runs where there is one number."""
-    styles = ('-', '--', ':', '-.')
-    count = 0
-    for line, (run, scalars) in enumerate(runs.items()):
+    """Colors tell numbers apart, and lines the runs; of one number colors the runs."""
+    crossed = len(runs) > 1 and len(names) > 1
+    for number, (run, scalars) in enumerate(runs.items()):
         for color, name in enumerate(names):
             if name not in scalars:
                 continue
             at, value = scalars[name].T
-            several = len(runs) > 1
-            label = ' '.join([*[run] * several, *[name] * (len(names) > 1)])
             axis.plot(
                 np.abs(at),
                 value,
-                styles[line % 4] if len(names) > 1 else '-',
-                color=f'C{(color if len(names) > 1 else line) % 10}',
+                _STYLES[number % 4] if crossed else '-',
+                color=f'C{(color if len(names) > 1 else number) % 10}',
                 linewidth=1.2,
-                marker='.' if len(at) < 30 else None,
-                label=label or None,
+                marker='.' if len(at) < 8 else None,
+                label=name if len(names) > 1 else run,
             )
             axis.set_xlabel('epoch' if at[0] < 0 else 'iteration', fontsize=7)
-            count += bool(label)
-    if count:
-        axis.legend(fontsize=6)
+    handles = axis.get_lines()
+    if crossed:
+        colors = [(f'C{i % 10}', '-', name) for i, name in enumerate(names)]
+        lines = [('gray', _STYLES[i % 4], run) for i, run in enumerate(runs)]
+        handles = [
+            axis.plot([], [], style, color=color, label=text)[0]
+            for color, style, text in (*colors, *lines)
+        ]
+    if len(names) > 1 or len(runs) > 1:
+        axis.legend(handles=handles, fontsize=6)
     axis.tick_params(labelsize=7)
     axis.grid(alpha=0.25)
 

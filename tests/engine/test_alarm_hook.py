@@ -68,7 +68,7 @@ def test_healthy_numbers_ring_nothing(run):
 )
 def test_each_sign_rings_once(run, changes, name, words):
     (line,) = run(AlarmHook(), 300, **changes)
-    assert words in line and f': {name} is ' in line and 'docs/runs.md' in line
+    assert words in line and f': {name} is ' in line and 'docs/log.md' in line
 
 
 def test_within_fifty_iterations(run):
