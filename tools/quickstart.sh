@@ -53,4 +53,6 @@ python tools/export_backbone.py "$(last)" "$WORK/backbone.pth"
 say '5/5 drawing what it finds discriminative, and in what order'
 python tools/visualize_regions.py "$CONFIG" "$(last)" "$WORK/regions.png" "${options[@]}"
 
-say "done: $WORK/backbone.pth, $WORK/regions.png, $WORK/knn.json"
+python tools/report.py "$WORK" --images "$DATA/digits/val"
+
+say "done: $WORK/backbone.pth, $WORK/report.html, $WORK/regions.png, $WORK/knn.json"

@@ -5,11 +5,12 @@ from dseq_mm.models import (
     ClassTokenSimilarity,
     EncodedImage,
     GradCAM,
+    TokenContrast,
     TrainingClock,
 )
 from dseq_mm.randomness import hash_integers
 from dseq_mm.regions import normalize_saliency
-from tests.models.builders import build_jepa, images
+from tests.models.builders import build_jepa, images, samples
 
 
 def encoded(seed=0):
@@ -128,3 +129,30 @@ def test_partition_covers_the_grid_once_and_context_is_the_complement():
     for context, target in zip(plan.context_ids, plan.target_ids, strict=True):
         both = torch.cat([context[context >= 0], target[target >= 0]])
         assert sorted(both.tolist()) == list(range(20))
+
+
+@pytest.mark.parametrize('copies', [0, 1])
+def test_token_contrast_is_the_distance_from_the_mean_patch(copies):
+    image = encoded()
+    if not copies:
+        image.hidden[1] = image.hidden[1][:, 1:]
+    saliency = TokenContrast(block=1)(image, None, None, None)
+    for b in range(2):
+        patches = image.hidden[1][b, copies:]
+        for patch in range(6):
+            offset = patches[patch] - sum(patches) / 6
+            expected = (offset**2).sum().sqrt().item()
+            assert saliency[b, patch // 3, patch % 3] == pytest.approx(expected)
+
+
+def test_token_contrast_trains_without_a_class_token():
+    generator = dict(
+        type='DiscriminativeMaskGenerator',
+        saliency=dict(type='TokenContrast', block=1),
+    )
+    model = build_jepa(mask_generator=generator, cls_token=False)
+    model.loss(images(2), samples([1, 2]))['loss'].backward()
+    assert model.backbone.patch_embed.projection.weight.grad.any()
+    generator['saliency']['block'] = 2
+    with pytest.raises(ValueError, match='reads block 2 .* has 2'):
+        build_jepa(mask_generator=generator, cls_token=False)
