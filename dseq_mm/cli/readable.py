@@ -40,9 +40,8 @@ KNOWN_WARNINGS = {
 }
 #: Numbers of a line of progress that are for who studies a run: all are in its files.
 STUDIED = r'(?<!\S)(base_lr|time|data_time|flat_maps|regions_\w+|grad_norm'
-STUDIED += (
-    r'|prediction_std|target_cosine|unexplained_step\d+|ema_momentum|lidar): \S+ *'
-)
+STUDIED += r'|prediction_std|target_cosine|unexplained_step\d+|ema_momentum'
+STUDIED += r'|(context|target)_patches|lidar): \S+ *'
 
 
 class TerminalFilter(logging.Filter):

@@ -136,6 +136,8 @@ class GuardedOptimWrapper(OptimWrapper):
             if parameter.grad is not None
         ]
         norm = whole(torch.nn.utils.get_total_norm(gradients))
+        if not self.clip_grad_kwargs:  # else it is logged where it is clipped
+            self._read_norm(norm)
         bad = ~norm.isfinite()
         flag = (bad if self._bad_loss is None else self._bad_loss | bad).float()
         all_reduce(flag, op='max')
@@ -184,15 +186,20 @@ class GuardedOptimWrapper(OptimWrapper):
         ]
         norm = self.clip_func(parameters, **self.clip_grad_kwargs)
         if norm is not None:  # clipping by value has none
-            self._norm = DeferredRead(whole(norm))
-            if not self._norm.on_its_way:
-                self._log_norm()
+            self._read_norm(whole(norm))
+
+    def _read_norm(self, norm: Tensor) -> None:
+        """Log the norm of an update as soon as it is there."""
+        self._norm = DeferredRead(norm)
+        if not self._norm.on_its_way:
+            self._log_norm()
 
     def _log_norm(self) -> None:
-        """Log the norm of the last clipped update."""
+        """Log the norm of the last update, before any clipping."""
         if self._norm is not None:
             norm, self._norm = self._norm.wait().item(), None
-            self.message_hub.update_scalar(f'train/{self.grad_name}', norm)
+            name = getattr(self, 'grad_name', 'grad_norm')
+            self.message_hub.update_scalar(f'train/{name}', norm)
 
     def raise_if_nonfinite(self) -> None:
         """Read the flag of the last update, and log the norm of its gradients.

@@ -30,8 +30,9 @@ def batch_statistics(
         ``target_cosine``, the mean cosine of two targets: 1 if all are the same (exact
         where targets are of one length, as normalized ones are). ``unexplained``, the
         squared error over that of the best constant: 1 if nothing is learned, 0 if
-        everything; and ``unexplained_step1`` and so on, that of each step: of DSeq-JEPA
-        step 1 predicts region R2, of I-JEPA a step is a target block.
+        everything; ``unexplained_step1`` and so on, that of each step: of DSeq-JEPA
+        step 1 predicts region R2, of I-JEPA a step is a target block; and
+        ``context_patches`` and ``target_patches``, how many a row of the plan has.
     """
     real = plan.target_ids >= 0  # (R, Lt)
     share = real.float() / real.sum()
@@ -46,6 +47,8 @@ def batch_statistics(
         prediction_std=predicted.mean(),
         target_cosine=mean.square().sum() / energy.sum().clamp_min(smallest),
         unexplained=error.sum() / spread.sum().clamp_min(smallest),
+        context_patches=(plan.context_ids >= 0).sum(1).float().mean(),
+        target_patches=real.sum(1).float().mean(),
     )
     if 1 < plan.num_steps <= _MOST_STEPS:
         # from 1, padding 0: (R, Lt) -> (R * Lt,)

@@ -29,6 +29,7 @@ PANELS: tuple[tuple[str, tuple[str, ...], tuple[float | None, float | None]], ..
         tuple(f'regions_{k}' for k in ('component', 'split', 'secondary', 'random')),
         (0, None),
     ),
+    ('patches per row', ('context_patches', 'target_patches'), (0, None)),
     ('lambda, flat maps', ('lambda', 'flat_maps'), (0, 1)),
     (
         'alignment with masks',

@@ -33,7 +33,13 @@ def loops(prediction, target, plan):
     steps = [int(plan.target_step[place]) for place in real]
     error = (given - wanted).square().sum(1)
     spread = (wanted - mean).square().sum(1)
+
+    def size(ids):
+        return torch.tensor([sum(i >= 0 for i in row) for row in ids.tolist()])
+
     found = dict(
+        context_patches=size(plan.context_ids).double().mean(),
+        target_patches=size(plan.target_ids).double().mean(),
         target_std=wanted.std(0, correction=0).mean(),
         prediction_std=given.std(0, correction=0).mean(),
         unexplained=error.sum() / spread.sum(),
