@@ -4,6 +4,7 @@ Layout (`{split}` is `train` or `val`; all pictures are PNG):
 
 ```
 digits/{split}/{0..9}/*.png                    one digit each: mmpretrain CustomDataset
+digit_masks/{split}/{0..9}/*.png               its ink, 1, and the ground, 0
 scenes/{split}/*.png                           several digits each
 scenes/annotations/instances_{split}.json      COCO instances: mmdet CocoDataset
 scenes/segmentation/{split}/*.png              ADE20K-style maps, see segmentation_map
@@ -39,7 +40,7 @@ from dseq_mm.data.digit_scenes import (
 from dseq_mm.utils.files import read_json, write_json
 
 MANIFEST = 'digitscenes.json'
-_VERSION = 1  # raise it whenever the same parameters give other pictures or files
+_VERSION = 2  # raise it whenever the same parameters give other pictures or files
 
 
 def make_digit_scenes(
@@ -197,18 +198,20 @@ def _holds_build(out: Path, parameters: dict) -> bool:
 
 
 def _write_digits(root: Path, split, scans, size, number, seed, digest) -> None:
-    """Write the image folder of one split; the classes are balanced."""
+    """Write images and masks of one split; the classes are balanced."""
     images, labels = scans
-    folder = root / 'digits' / split
+    folders = [root / kind / split for kind in ('digits', 'digit_masks')]
     for name in CLASSES:
-        (folder / name).mkdir(parents=True)
+        for folder in folders:
+            (folder / name).mkdir(parents=True)
     by_class = [images[labels == label] for label in range(10)]
     for index in range(number):
         rng = sample_rng(seed, 'digits', split, index)
         own = by_class[index % 10]
         scan = own[rng.randint(0, len(own), dtype=np.int64)]
-        path = folder / CLASSES[index % 10] / f'{index:06d}.png'
-        _write_png(path, render_digit(scan, size, rng), digest)
+        for folder, picture in zip(folders, render_digit(scan, size, rng), strict=True):
+            path = folder / CLASSES[index % 10] / f'{index:06d}.png'
+            _write_png(path, picture.astype(np.uint8), digest)
 
 
 def _write_scenes(

@@ -187,7 +187,9 @@ def scan_ink(scan: np.ndarray, size: int) -> np.ndarray:
     return resize(scan * 255 // 16, size, size)
 
 
-def render_digit(scan: np.ndarray, size: int, rng: np.random.RandomState) -> np.ndarray:
+def render_digit(
+    scan: np.ndarray, size: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
     """Render one light digit that fills 5/6 to all of the picture.
 
     Ground and ink are nearly gray and the texture is mild: a network of a few minutes
@@ -199,13 +201,15 @@ def render_digit(scan: np.ndarray, size: int, rng: np.random.RandomState) -> np.
         rng: Generator of this picture.
 
     Returns:
-        (size, size, 3) uint8 RGB picture.
+        (size, size, 3) uint8 RGB picture, and (size, size) bool, the ink of the digit.
     """
     image = draw_ground(rng, size, light=False, tint=12, texture=(20, 12))
     side = int(_integers(rng, 5 * size // 6, size + 1, ()))
     top, left = _integers(rng, 0, size - side + 1, 2)
-    paint(image, scan_ink(scan, side), draw_color(rng, True, tint=12), top, left)
-    return image.astype(np.uint8)
+    ink, mask = scan_ink(scan, side), np.zeros((size, size), bool)
+    paint(image, ink, draw_color(rng, True, tint=12), top, left)
+    mask[top : top + side, left : left + side] = ink >= INK
+    return image.astype(np.uint8), mask
 
 
 def render_scene(

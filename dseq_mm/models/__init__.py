@@ -29,6 +29,7 @@ from .saliency import (
     GradCAM,
     SaliencyProxy,
     TokenContrast,
+    TokenNorm,
 )
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     'SaliencyProxy',
     'TargetEncoder',
     'TokenContrast',
+    'TokenNorm',
     'TrainingClock',
     'VICRegHead',
     'gather_images',

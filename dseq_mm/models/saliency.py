@@ -31,6 +31,11 @@ class SaliencyProxy(BaseModule):
 
     Args:
         block: Block of the target encoder that is read, from 0.
+        polarity: ``'as_is'``, or ``'inverted'``: what is least salient is most. Every
+            proxy takes it.
+
+    Raises:
+        ValueError: If ``polarity`` is neither.
     """
 
     #: Blocks whose output or attention :meth:`JEPAViT.encode` has to keep.
@@ -39,9 +44,15 @@ class SaliencyProxy(BaseModule):
     #: Whether the encoder must have a class token.
     needs_class_token = True
 
-    def __init__(self, block: int = -1) -> None:
+    def __init__(self, block: int = -1, polarity: str = 'as_is') -> None:
         super().__init__()
-        self.block = block
+        if polarity not in ('as_is', 'inverted'):
+            raise ValueError(
+                f"polarity must be 'as_is' or 'inverted', got {polarity!r}"
+            )
+        self.block, self.polarity = block, polarity
+        if polarity == 'inverted':  # whatever forward the proxy has
+            self.register_forward_hook(lambda proxy, inputs, saliency: -saliency)
 
     def check(self, depth: int, with_cls_token: bool) -> None:
         """Compare what the proxy needs with what the encoder has.
@@ -102,12 +113,16 @@ class ClassTokenSimilarity(SaliencyProxy):
             class-token parameter with the patch tokens after the encoder's final norm,
             its trained scale and shift included.
 
+        polarity: See :class:`SaliencyProxy`.
+
     Raises:
         ValueError: If ``query`` is neither.
     """
 
-    def __init__(self, block: int = 9, query: str = 'value') -> None:
-        super().__init__(block)
+    def __init__(
+        self, block: int = 9, query: str = 'value', polarity: str = 'as_is'
+    ) -> None:
+        super().__init__(block, polarity)
         if query not in ('value', 'parameter'):
             raise ValueError(f"query must be 'value' or 'parameter', got {query!r}")
         self.query = query
@@ -139,10 +154,11 @@ class ClassTokenAttention(SaliencyProxy):
 
     Args:
         block: Block whose attention is read.
+        polarity: See :class:`SaliencyProxy`.
     """
 
-    def __init__(self, block: int = 9) -> None:
-        super().__init__(block)
+    def __init__(self, block: int = 9, polarity: str = 'as_is') -> None:
+        super().__init__(block, polarity)
         self.attention = (block,)
 
     def forward(
@@ -157,20 +173,13 @@ class ClassTokenAttention(SaliencyProxy):
         return encoded.attention[self.block].unflatten(1, encoded.grid)
 
 
-@MODELS.register_module()
-class TokenContrast(SaliencyProxy):
-    """Distance of each patch token from the mean patch token (ours, not the paper's).
-
-    It needs no class token.
-
-    Args:
-        block: Block whose output is compared, before the final norm.
-    """
+class _PatchSaliency(SaliencyProxy):
+    """What the patch tokens at a block say by themselves; no class token is needed."""
 
     needs_class_token = False
 
-    def __init__(self, block: int = 9) -> None:
-        super().__init__(block)
+    def __init__(self, block: int = 9, polarity: str = 'as_is') -> None:
+        super().__init__(block, polarity)
         self.hidden = (block,)
 
     def forward(
@@ -183,8 +192,46 @@ class TokenContrast(SaliencyProxy):
         """See :meth:`SaliencyProxy.forward`."""
         rows, columns = encoded.grid
         patches = encoded.hidden[self.block][:, -rows * columns :].float()  # (B, P, D)
-        distance = (patches - patches.mean(1, keepdim=True)).norm(dim=2)
-        return distance.unflatten(1, encoded.grid)  # (B, P) -> (B, H, W)
+        return self.of(patches).unflatten(1, encoded.grid)  # (B, P) -> (B, H, W)
+
+    def of(self, patches: Tensor) -> Tensor:
+        """Compute the saliency of patch tokens.
+
+        Args:
+            patches: ``(B, P, D)``.
+
+        Returns:
+            ``(B, P)``.
+        """
+        raise NotImplementedError
+
+
+@MODELS.register_module()
+class TokenContrast(_PatchSaliency):
+    """Distance of each patch token from the mean patch token (ours, not the paper's).
+
+    Args:
+        block: Block whose output is compared, before the final norm.
+        polarity: See :class:`SaliencyProxy`.
+    """
+
+    def of(self, patches: Tensor) -> Tensor:
+        """See :meth:`_PatchSaliency.of`."""
+        return (patches - patches.mean(1, keepdim=True)).norm(dim=2)
+
+
+@MODELS.register_module()
+class TokenNorm(_PatchSaliency):
+    """Length of each patch token (ours, not the paper's).
+
+    Args:
+        block: Block whose output is measured, before the final norm.
+        polarity: See :class:`SaliencyProxy`.
+    """
+
+    def of(self, patches: Tensor) -> Tensor:
+        """See :meth:`_PatchSaliency.of`."""
+        return patches.norm(dim=2)
 
 
 @MODELS.register_module()
@@ -198,6 +245,7 @@ class GradCAM(SaliencyProxy):
     Args:
         num_regions: Random regions that the grid is cut into.
         seed: Key of their randomness; None is the run's seed.
+        polarity: See :class:`SaliencyProxy`.
 
     Raises:
         ValueError: If there are fewer than two regions.
@@ -205,8 +253,13 @@ class GradCAM(SaliencyProxy):
 
     needs_class_token = False
 
-    def __init__(self, num_regions: int = 4, seed: int | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        num_regions: int = 4,
+        seed: int | None = None,
+        polarity: str = 'as_is',
+    ) -> None:
+        super().__init__(polarity=polarity)
         check_counts(self, 2, num_regions=num_regions)
         self.num_regions, self.seed = num_regions, seed
 

@@ -98,6 +98,9 @@ TABLES = {
             _ablation('Grad-CAM', 'saliency-grad-cam'),
             _ablation('attention of the class token', 'saliency-attention'),
             _ablation('class-token parameter (released code)', 'saliency-parameter'),
+            _ablation('inverted (ours)', 'saliency-inverted'),
+            _ablation('distance from the mean patch (ours)', 'saliency-token-contrast'),
+            _ablation('length of the token (ours)', 'saliency-token-norm'),
         ),
     ),
     'curriculum': Table(

@@ -10,7 +10,7 @@ from PIL import Image
 from dseq_mm.data import digit_files
 from dseq_mm.data.digit_files import make_digit_scenes, read_manifest, run_lengths
 
-CHECKSUM = 'fd1bb22063ac0807705ca2a4dc405f1a536ceb13226dd63bea3f6e34611a4c4a'
+CHECKSUM = '033120d2eab2359ade37c4daab1ca5127e17a25af932184bfbcec6fe9fa32e43'
 SMALL = dict(size=16, train=40, val=20, scene_size=48, scenes_train=60, scenes_val=8)
 
 
@@ -46,6 +46,8 @@ def test_checksum_is_the_known_one_and_that_of_the_decoded_files(build):
         # digits by their number, which is the file's name
         for path in sorted(build.glob(f'digits/{split}/*/*.png'), key=lambda p: p.name):
             digest.update(decode(path).tobytes())
+            mask = build / 'digit_masks' / split / path.parent.name / path.name
+            digest.update(decode(mask).tobytes())
         for path in sorted(build.glob(f'scenes/{split}/*.png')):
             digest.update(decode(path).tobytes())
             labels = build / 'scenes/segmentation' / split / path.name
@@ -63,7 +65,12 @@ def test_layout_and_class_balance(build):
         assert len(names) == SMALL[f'scenes_{split}']
         maps = (build / 'scenes/segmentation' / split).glob('*.png')
         assert {p.name for p in maps} == names
-    assert {p.name for p in build.iterdir()} == {'digits', 'scenes', 'digitscenes.json'}
+    assert {p.name for p in build.iterdir()} == {
+        'digits',
+        'digit_masks',
+        'scenes',
+        'digitscenes.json',
+    }
     assert not list(build.parent.glob('.*.partial'))
 
 

@@ -85,7 +85,7 @@ def test_pixels_are_the_same_on_every_machine(scans):
     digest = hashlib.sha256()
     for index in range(20):
         rng = ds.sample_rng(7, 'digits', 'val', index)
-        digest.update(ds.render_digit(scans[0][index], 24, rng).tobytes())
+        digest.update(ds.render_digit(scans[0][index], 24, rng)[0].tobytes())
     for scene in scenes(scans, 5):
         for part in (scene.image, ds.segmentation_map(scene)):
             digest.update(part.tobytes())
@@ -96,11 +96,12 @@ def test_digit_contrasts_with_its_ground(scans):
     contrast = []
     for index in range(100):
         rng = ds.sample_rng(0, 'digits', 'train', index)
-        image = ds.render_digit(np.full((8, 8), 16), 24, rng)  # all ink: a square
+        image, mask = ds.render_digit(np.full((8, 8), 16), 24, rng)  # all ink: a square
         assert image.shape == (24, 24, 3) and image.dtype == np.uint8
         state = ds.sample_rng(0, 'digits', 'train', index)
-        blank = ds.render_digit(np.zeros((8, 8), int), 24, state)
+        blank, nothing = ds.render_digit(np.zeros((8, 8), int), 24, state)
         square = (image != blank).any(2)
+        assert (mask == square).all() and not nothing.any()
         side = np.flatnonzero(square.any(1))
         assert 20 <= side[-1] + 1 - side[0] <= 24
         contrast.append(image[square].mean() - blank[square].mean())

@@ -228,7 +228,8 @@ def _build_saliency(config: dict | None) -> SaliencyProxy:
     if kind is None:
         raise ValueError(
             f'there is no saliency proxy {name!r}; the package has '
-            'ClassTokenSimilarity, ClassTokenAttention, TokenContrast and GradCAM'
+            'ClassTokenSimilarity, ClassTokenAttention, TokenContrast, TokenNorm and '
+            'GradCAM'
         )
     options = {key: config[key] for key in config if key not in RESERVED}
     try:

@@ -1,0 +1,3 @@
+# Saliency: the length of each patch token (ours, not the paper's).
+_base_ = '../dseq_{{$DSEQ_BUDGET:vitb16_600e}}.py'
+model = dict(mask_generator=dict(saliency=dict(type='TokenNorm')))
