@@ -34,6 +34,7 @@ COMMANDS = {
     'embed': ('embed', 'write the features of folders of images'),
     'regions': ('visualize_regions', 'draw image, saliency and ordered regions'),
     'visualize': ('visualize', 'draw what encoders make of any images, and curves'),
+    'saliency': ('saliency', 'measure saliency proxies against masks'),
     'report': ('report', 'write one page of HTML about a training'),
     'evaluate': ('evaluate', 'run many transfer tasks and write one table'),
     'ablate': ('ablate', 'run tables of ablations, with several seeds'),

@@ -38,6 +38,7 @@ def draw_proxies(rows: Sequence[Any]) -> Figure:
         axis.axhline(chance, color='gray', linestyle='--', linewidth=1)
         axis.set_title(title, fontsize=9)
         axis.set_xlabel('block', fontsize=8)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set_ylim(0, 1)
         axis.grid(alpha=0.25)
     axes[0].legend(fontsize=7)

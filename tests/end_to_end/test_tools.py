@@ -180,6 +180,21 @@ def test_pictures_of_a_run(digits, tmp_path, kind, capsys):
     assert (kind == 'loss') == ('epoch_2 R2 0.' in printed)
 
 
+def test_saliency_against_masks(digits, tmp_path, capsys):
+    _, work, roots, _ = digits
+    data = Path(roots[0].partition('=')[2])
+    options = ['--images', data / 'digits/val', '--masks', data / 'digit_masks/val']
+    options += ['--num', 8, '--out', tmp_path / 'table.md']
+    options += ['--picture', tmp_path / 'x.png']
+    run_tool('saliency', work / 'epoch_2.pth', *options)
+    printed = capsys.readouterr().out
+    table = (tmp_path / 'table.md').read_text()
+    assert table.rstrip() in printed and 'Best by AUC: ' in printed
+    rows = table.splitlines()[2:]
+    assert len(rows) == 4 * 4 + 1 and 'GradCAM' in rows[-1]
+    assert cv2.imread(f'{tmp_path}/x.png').std() > 10
+
+
 def test_a_file_in_ijepas_layout_gives_the_same_picture(digits, tmp_path):
     config, work, roots, _ = digits
     official = tmp_path / 'official.pth.tar'

@@ -6,6 +6,7 @@ from dseq_mm.models import (
     EncodedImage,
     GradCAM,
     TokenContrast,
+    TokenNorm,
     TrainingClock,
 )
 from dseq_mm.randomness import hash_integers
@@ -156,3 +157,38 @@ def test_token_contrast_trains_without_a_class_token():
     generator['saliency']['block'] = 2
     with pytest.raises(ValueError, match='reads block 2 .* has 2'):
         build_jepa(mask_generator=generator, cls_token=False)
+
+
+def test_token_norm_is_the_length():
+    image = encoded()
+    saliency = TokenNorm(block=1)(image, None, None, None).flatten(1)
+    for b in range(2):
+        for patch in range(6):
+            expected = image.hidden[1][b, 1 + patch].square().sum().sqrt().item()
+            assert saliency[b, patch] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize('kind', [ClassTokenSimilarity, TokenContrast, TokenNorm])
+def test_every_proxy_can_be_inverted(kind):
+    image = encoded()
+    plain = kind(block=1)(image, None, None, None)
+    inverted = kind(block=1, polarity='inverted')(image, None, None, None)
+    assert torch.equal(inverted, -plain)
+    with pytest.raises(ValueError, match="'as_is' or 'inverted', got 'up'"):
+        kind(block=1, polarity='up')
+
+
+def test_inverted_saliency_trains_on_the_inverse_order():
+    ranks = []
+    for polarity in ('as_is', 'inverted'):
+        generator = dict(
+            type='DiscriminativeMaskGenerator',
+            saliency=dict(type='GradCAM', seed=3, polarity=polarity),
+            curriculum=dict(start=1.0),
+        )
+        model = build_jepa(mask_generator=generator, cls_token=True)
+        proxy, seen = model.mask_generator.saliency, []
+        proxy.register_forward_hook(lambda module, args, out, s=seen: s.append(out))
+        model.loss(images(2), samples([1, 2]))
+        ranks.append(seen[0])
+    assert torch.equal(ranks[0], -ranks[1]) and ranks[0].max() > 0
