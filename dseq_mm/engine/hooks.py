@@ -14,9 +14,9 @@ class TargetEncoderHook(Hook):
     """Update EMA copies once after each *optimizer* step.
 
     Works for any algorithm with a :class:`TargetEncoder` called ``target_encoder``
-    beside its ``backbone``. One with other copies, or more, says so in an attribute
-    ``averages``: name of each copy to name of what it averages. Under gradient
-    accumulation, iterations that do not step do not move them.
+    beside its ``backbone``. One with other copies, more, or none, says so in an
+    attribute ``averages``: name of each copy to name of what it averages. Under
+    gradient accumulation, iterations that do not step do not move them.
     """
 
     priority = 'HIGH'
@@ -55,13 +55,14 @@ class TargetEncoderHook(Hook):
         """
         if runner.optim_wrapper.should_update():
             model = unwrap(runner.model)
+            momenta = []
             for copy, source in _averages(model).items():
                 average = getattr(model, copy)
                 average.progress = progress_of(runner)
                 average.update_parameters(getattr(model, source))
-            first = getattr(model, next(iter(_averages(model))))
-            if (momentum := getattr(first, 'momentum_now', None)) is not None:
-                runner.message_hub.update_scalar('train/ema_momentum', momentum)
+                momenta.append(getattr(average, 'momentum_now', None))
+            if momenta and momenta[0] is not None:
+                runner.message_hub.update_scalar('train/ema_momentum', momenta[0])
 
 
 def _averages(model: nn.Module) -> dict[str, str]:

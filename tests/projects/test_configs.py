@@ -21,4 +21,4 @@ def test_another_program_reads_them(tmp_path):
     command = [EXECUTABLE, '-c', READ, *map(str, CONFIGS)]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, timeout=300)
-    assert len({path.parts[-3] for path in CONFIGS}) == 6
+    assert len({path.parts[-3] for path in CONFIGS}) == 7

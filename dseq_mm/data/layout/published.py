@@ -126,6 +126,7 @@ data/CLEVR_v1.0/
         tree="""\
 data/digitscenes/
   digits/{train,val}/{0..9}/*.png
+  digit_masks/{train,val}/{0..9}/*.png
   scenes/{train,val}/*.png
   scenes/annotations/instances_{train,val}.json
   scenes/segmentation/{train,val}/*.png
