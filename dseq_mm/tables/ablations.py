@@ -145,6 +145,7 @@ TABLES = {
             _DMT,
             _ablation('DSeq-JEPA with SIGReg', 'sigreg'),
             Row('NEPA', 'nepa_{budget}'),
+            Row('LeJEPA', 'projects/lejepa/configs/lejepa_{budget}.py'),
             Row('MAE', 'baselines/mae_{budget}', FIGURES['MAE', 'vitb16']['linear']),
             Row('MoCo v3', 'baselines/mocov3_{budget}'),
             _method('DSeqJEPA', 'DSeq-JEPA network at initialization', 'init'),
