@@ -14,10 +14,9 @@ from torch import Tensor
 from ..clock import TrainingClock
 from ..data.figures import Figures
 from ..data.load_image import LoadImage
-from ..models.encoder import EncodedImage
 from ..models.jepa import JEPA
 from ..models.mask_generators import DiscriminativeMaskGenerator
-from ..models.saliency import SaliencyProxy
+from ..models.saliency import GivenSaliency, SaliencyProxy
 from ..registry import MODELS
 from .alignment import alignment
 from .encoder_file import Encoder
@@ -100,7 +99,7 @@ def measure_proxies(
         index = torch.tensor(chosen)
         for row, (_, _, proxy) in enumerate(proxies):
             found = proxy(encoded, index, clock, latent_loss)
-            generator.saliency = _Given(found)
+            generator.saliency = GivenSaliency(found)
             rank = generator.regions(encoded, index, clock, None, 1.0).rank
             values = _measure(found.cpu(), rank.cpu(), shares)  # (5, B)
             valid = values.isfinite()
@@ -126,22 +125,6 @@ def _proxies(
     if algorithm is not None:
         settings = dict(type='dseq_mm.GradCAM', polarity=polarity, seed=0)
         yield 'GradCAM', None, MODELS.build(settings)
-
-
-class _Given(SaliencyProxy):
-    """A saliency that is there already."""
-
-    needs_class_token = False
-
-    def __init__(self, saliency: Tensor) -> None:
-        super().__init__()
-        self.saliency = saliency
-
-    def forward(
-        self, encoded: EncodedImage, sample_idx: Tensor, clock, latent_loss
-    ) -> Tensor:
-        """See :meth:`SaliencyProxy.forward`."""
-        return self.saliency
 
 
 def _measure(saliency: Tensor, rank: Tensor, shares: Tensor) -> Tensor:

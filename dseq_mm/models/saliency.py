@@ -284,6 +284,30 @@ class GradCAM(SaliencyProxy):
         return saliency.unflatten(1, encoded.grid)  # (B, P) -> (B, H, W)
 
 
+class GivenSaliency(SaliencyProxy):
+    """A saliency that is there already, for what regions make of it.
+
+    Args:
+        saliency: ``(B, H, W)``.
+    """
+
+    needs_class_token = False
+
+    def __init__(self, saliency: Tensor) -> None:
+        super().__init__()
+        self.saliency = saliency
+
+    def forward(
+        self,
+        encoded: EncodedImage,
+        sample_idx: Tensor,
+        clock: TrainingClock,
+        latent_loss: LatentLoss,
+    ) -> Tensor:
+        """See :meth:`SaliencyProxy.forward`."""
+        return self.saliency
+
+
 def partition_plan(
     grid: tuple[int, int], sample_idx: Tensor, num_regions: int, key: int
 ) -> PredictionPlan:

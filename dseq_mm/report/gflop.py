@@ -5,16 +5,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmpretrain.registry import MODELS
-from torch import Tensor
 
 from ..clock import TrainingClock
 from ..evaluation.cost import inference_gflop, step_gflop
-from ..models import (
-    JEPA,
-    DiscriminativeMaskGenerator,
-    EncodedImage,
-    SaliencyProxy,
-)
+from ..models import JEPA, DiscriminativeMaskGenerator, EncodedImage
+from ..models.saliency import GivenSaliency
 from ..plan import PredictionPlan
 from ..utils.command import explain, quietly
 
@@ -55,17 +50,6 @@ def _sample_plan(model: dict) -> PredictionPlan | None:
     noise = torch.rand(_PLANS, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     maps = F.interpolate(noise, grid, mode='bicubic')[:, 0]  # (B, H, W)
     if isinstance(generator, DiscriminativeMaskGenerator):
-        generator.saliency = _Maps(maps)
+        generator.saliency = GivenSaliency(maps)
     encoded = EncodedImage(torch.empty(0), grid)
     return generator(encoded, torch.arange(_PLANS), TrainingClock(0, 0, 1.0), None)
-
-
-class _Maps(SaliencyProxy):
-    """Saliency that is given."""
-
-    def __init__(self, maps: Tensor) -> None:
-        super().__init__()
-        self.maps = maps
-
-    def forward(self, encoded, sample_idx, clock, latent_loss) -> Tensor:
-        return self.maps
