@@ -28,7 +28,8 @@ def build(**changes):
     """The DigitScenes model, in float64, of few slices."""
     torch.manual_seed(0)
     config = Config.fromfile(FOLDER / 'lejepa_digitscenes_20e.py').model
-    config.update(slices=8, projector=(16, 6), **changes)
+    config.update(slices=8, projector=(16, 6), num_global=2, weight=0.05)
+    config.update(changes)
     model = MODELS.build(config)
     model.init_weights()
     model.clock = CLOCK

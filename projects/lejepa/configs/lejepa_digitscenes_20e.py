@@ -1,4 +1,5 @@
-# LeJEPA with the ViT of DigitScenes, 20 epochs: two global views and four local ones.
+# LeJEPA with the ViT of DigitScenes, 20 epochs: four equal views, weight and width of
+# the embedding as in its released minimal example.
 _base_ = [
     '../../../configs/_base_/models/digits_vit.py',
     '../../../configs/_base_/datasets/digitscenes_24.py',
@@ -24,20 +25,20 @@ model = dict(
         patch_init_std=digits.patch_init_std,
         out_type='avg_featmap',
     ),
-    projector=(256, 256, 32),
+    num_global=4,
+    weight=0.02,
+    projector=(256, 256, 16),
     slices=256,
 )
 
 # crops, brightness and contrast; no flips, since digits are not symmetric, and no
 # changes of color, since they have none
-jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4)
 train_pipeline = _base_.train_pipeline
-crop = train_pipeline[1]
-local = dict(crop, scale=16, crop_ratio_range=(0.15, 0.4))
+jitter = dict(type='ColorJitter', brightness=0.4, contrast=0.4)
 train_pipeline[1] = dict(
-    type='MultiView', num_views=[2, 4], transforms=[[crop, jitter], [local, jitter]]
+    type='MultiView', num_views=[4], transforms=[[train_pipeline[1], jitter]]
 )
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
 optim_wrapper = dict(optimizer=dict(weight_decay=0.05))
 param_scheduler = _base_.param_scheduler[:2]  # the decay stays as it is
-del digits, jitter, crop, local
+del digits, jitter
